@@ -1,0 +1,1 @@
+"""Data with a train split and shifted test splits, available without a download."""

@@ -1,0 +1,1 @@
+"""Small, typed parts that everything else stands on."""

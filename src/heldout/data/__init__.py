@@ -1,0 +1,1 @@
+"""Scores and choices of training examples: label noise, duplicates, pruning, influence."""

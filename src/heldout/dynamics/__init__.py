@@ -1,0 +1,1 @@
+"""Numbers and fixes over training: softmax collapse, grokking, benign overfitting."""

@@ -1,0 +1,1 @@
+"""Numbers about a model: coherence, difficulty, inductive bias, bounds."""

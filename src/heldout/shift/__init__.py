@@ -1,0 +1,1 @@
+"""Accuracy elsewhere: forecasts without labels, domains, sharpness, adversaries."""
