@@ -15,6 +15,5 @@ CHECKS = Registry(
         "accuracy",
         "calibration",
         "gap",
-        "groups",
     ),
 )
