@@ -1,0 +1,19 @@
+"""Per-example gradients, their norms and their summaries, for any torch module."""
+
+from .api import (
+    GradientSummary,
+    gradient_norms,
+    gradient_summary,
+    per_example_gradients,
+    squared_norms,
+)
+from .run import cross_entropy
+
+__all__ = [
+    "GradientSummary",
+    "cross_entropy",
+    "gradient_norms",
+    "gradient_summary",
+    "per_example_gradients",
+    "squared_norms",
+]
