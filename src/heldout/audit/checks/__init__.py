@@ -15,5 +15,6 @@ CHECKS = Registry(
         "accuracy",
         "calibration",
         "gap",
+        "groups",
     ),
 )
