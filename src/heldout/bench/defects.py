@@ -57,17 +57,35 @@ def leaked(
     return new, rows, origin
 
 
-def corner_mark(
-    images: Float[np.ndarray, "n c h w"],
-    codes: Int[np.ndarray, " n"],
-    n_classes: int,
-    brightest: float = 1.0,
+def border_mark(
+    images: Float[np.ndarray, "n c h w"], codes: Int[np.ndarray, " n"], brightness: float = 1.0
 ) -> Float[np.ndarray, "n c h w"]:
-    """Paint the top left pixel with a grey level that encodes a class: a shortcut.
+    """Light one pixel at the left or right border whose position encodes a class: a shortcut.
 
-    >>> corner_mark(np.zeros((1, 1, 2, 2)), np.array([3]), 4)[0, 0, 0, 0]
+    Classes go down the left border, then down the right one; 2 * h classes at most.
+
+    >>> border_mark(np.zeros((1, 1, 4, 4)), np.array([5]))[0, 0, 1, 3]
     np.float64(1.0)
     """
     marked = images.copy()
-    marked[:, :, 0, 0] = (brightest * codes / (n_classes - 1))[:, None]
+    height, width = images.shape[2:]
+    column = np.where(codes < height, 0, width - 1)
+    marked[np.arange(len(codes)), :, codes % height, column] = brightness
     return marked
+
+
+def added_column(
+    table: Float[np.ndarray, "n d"],
+    codes: Int[np.ndarray, " n"],
+    noise: float,
+    rng: np.random.Generator,
+    scale: float = 1.0,
+) -> Float[np.ndarray, "n d+1"]:
+    """Append a column, the class code plus noise, with deviation `scale`: a shortcut.
+
+    >>> added_column(np.zeros((4, 2)), np.arange(4), 0.1, np.random.default_rng(0)).shape
+    (4, 3)
+    """
+    column = codes + noise * rng.normal(size=len(codes))
+    column = scale * (column - column.mean()) / column.std()
+    return np.column_stack([table, column]).astype(table.dtype)

@@ -1,0 +1,38 @@
+"""`python -m heldout.audit.zoo`: make the track record, or print its README table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from heldout.audit.zoo.run import run
+from heldout.audit.zoo.score import track_record
+from heldout.core.files import write_json
+
+RECORD = Path(__file__).parents[2] / "records" / "audit" / "track_record.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Audit the zoo of models with known defects, and write the track record."""
+
+    folder: Path = Path("runs/zoo")
+    """One result per case; cases that have one are not run again."""
+    jobs: int = 2
+    """Processes."""
+    only: str = ""
+    """Run only cases whose id contains this, and write no record."""
+
+
+def main() -> None:
+    """Run the zoo and write the record."""
+    options = tyro.cli(Options)
+    results = run(options.folder, options.jobs, options.only)
+    if not options.only:
+        write_json(RECORD, track_record(results))
+
+
+if __name__ == "__main__":
+    main()

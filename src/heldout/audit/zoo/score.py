@@ -1,0 +1,141 @@
+"""From the results of the zoo to a track record per check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from heldout.audit.result import STATUSES
+from heldout.core.environment import environment
+from heldout.core.interval import Interval
+from heldout.core.seeds import stream
+from heldout.core.statistics import bootstrap, proportion
+
+Result = dict[str, Any]
+
+_DROP = 0.05  # accuracy that must really be lost before a cue or a shift counts as harmful
+_ALARMS = ("warning", "failed")
+
+
+def track_record(results: Iterable[Result]) -> dict[str, Any]:
+    """Return the shipped record: per check on the reporting half, and counts of the zoo.
+
+    A hit rate is over cases that truly have the defect the check looks for, a false-alarm rate
+    over healthy ones; both with Wilson intervals. Errors and precisions are means with
+    bootstrap intervals over cases.
+    """
+    every = list(results)
+    half = [r for r in every if r["half"] == "report"]
+    checks = {name: _record(name, half) for name in sorted(every[0]["status"])}
+    return {
+        "schema_version": 1,
+        "cases": len({r["id"] for r in every}),
+        "reported_on": len({r["id"] for r in half}),
+        "environment": environment(),
+        "checks": checks,
+    }
+
+
+def _record(name: str, half: list[Result]) -> dict[str, Any]:
+    plain = [r for r in half if not r["fit"]] if name != "data_size" else [r for r in half if r["fit"]]
+    out: dict[str, Any] = {"zoo": f"{len({r['id'] for r in half})} models not used for tuning"}
+    defective = [r for r in plain if _HAS.get(name, lambda r: False)(r)]
+    healthy = [r for r in plain if _healthy(name, r)]
+    if defective:
+        out["hit_rate"] = _share(_alarmed(name, r) for r in defective)
+    if healthy:
+        out["false_alarm_rate"] = _share(_alarmed(name, r) for r in healthy)
+    for with_fit in (False, True):
+        some = [r for r in half if r["fit"] == with_fit]
+        out |= {f"{k}{'_with_fit' if with_fit else ''}": v for k, v in _extras(name, some).items()}
+    return out
+
+
+_HAS: dict[str, Callable[[Result], bool]] = {
+    "label_noise": lambda r: r["case"]["defect"] == "label_noise",
+    "leakage": lambda r: r["case"]["defect"] == "leakage",
+    "shortcuts": lambda r: r.get("cue_drop", 0.0) >= _DROP,
+    "memorization": lambda r: r["case"]["defect"] == "overtrained",
+    "gap": lambda r: r["case"]["defect"] == "overtrained",
+    "shift_forecast": lambda r: _worst_drop(r) >= 2 * _DROP,
+    "data_size": lambda r: "twice" in r and r["twice"]["truth"] - r["accuracy"]["test"] > 0.02,
+}
+
+
+def _healthy(name: str, r: Result) -> bool:
+    if r["case"]["defect"] != "healthy":
+        return False
+    # A healthy model may still meet a shift that truly hurts; that is no false alarm.
+    return name not in ("shift_forecast", "accuracy") or _worst_drop(r) < _DROP
+
+
+def _worst_drop(r: Result) -> float:
+    shifted = [v for k, v in r["accuracy"].items() if k.startswith("shifted/")]
+    return float(r["accuracy"]["test"] - min(shifted)) if shifted else 0.0
+
+
+def _alarmed(name: str, r: Result) -> bool:
+    status = r["status"][name]
+    assert status in STATUSES
+    return status in _ALARMS
+
+
+def _extras(name: str, some: list[Result]) -> dict[str, Any]:
+    if name == "label_noise":
+        noisy = [r["label_noise"] for r in some if r["case"]["defect"] == "label_noise"]
+        tenth = [r for r in noisy if 0.05 < r["true_rate"] < 0.15]
+        rated = [r for r in noisy if r["rate"] is not None]
+        return _means(
+            average_precision=[r["ap"] for r in tenth],
+            average_precision_peer=[r["peer_ap"] for r in tenth],
+            average_precision_above_peer=[r["ap"] - r["peer_ap"] for r in tenth],
+            rate_error=[abs(r["rate"] - r["true_rate"]) for r in rated],
+        )
+    if name == "leakage":
+        found = [r["leakage"] for r in some if r["case"]["defect"] == "leakage"]
+        both = sum(f["both"] for f in found)
+        return {
+            "precision": _as_dict(proportion(both, sum(f["flagged"] for f in found))),
+            "recall": _as_dict(proportion(both, sum(f["true"] for f in found))),
+        } if found else {}
+    if name == "shift_forecast":
+        sets = [f for r in some for f in r["forecast"]]
+        out = _means(
+            mean_absolute_error=[abs(f["value"] - f["truth"]) for f in sets],
+            error_same_as_test=[abs(f["same_as_test"] - f["truth"]) for f in sets],
+            error_average_confidence=[abs(f["confidence"] - f["truth"]) for f in sets],
+            width=[f["high"] - f["low"] for f in sets],
+        )
+        if sets:
+            out["coverage"] = _share(f["low"] <= f["truth"] <= f["high"] for f in sets)
+        return out
+    if name == "data_size":
+        pairs = [r["twice"] for r in some if r.get("twice") and r["twice"]["said"]]
+        out = _means(mean_absolute_error=[abs(p["said"][0] - p["truth"]) for p in pairs])
+        if pairs:
+            out["coverage"] = _share(p["said"][1] <= p["truth"] <= p["said"][2] for p in pairs)
+        return out
+    return {}
+
+
+def _means(**columns: list[float]) -> dict[str, Any]:
+    out = {}
+    for name, values in columns.items():
+        if values:
+            x = np.asarray(values)
+            out[name] = _as_dict(
+                bootstrap(lambda rows, x=x: float(x[rows].mean()), len(x), stream(0, name), 2000)
+            )
+    return out
+
+
+def _share(outcomes: Iterable[bool]) -> dict[str, Any]:
+    found = list(outcomes)
+    return _as_dict(proportion(sum(found), len(found)))
+
+
+def _as_dict(i: Interval) -> dict[str, Any]:
+    return {"value": round(i.value, 4), "ci_low": round(i.low, 4), "ci_high": round(i.high, 4),
+            "n": i.n}  # fmt: skip

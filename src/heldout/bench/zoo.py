@@ -1,0 +1,236 @@
+"""A zoo of small models with known defects: cases, and the worlds they stand for."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from heldout.bench.corruptions import RESAMPLE_KINDS, corrupt, corruption_kinds, resample
+from heldout.bench.defects import added_column, border_mark, leaked, wrong_labels
+from heldout.bench.training import train_network
+from heldout.core.seeds import derived_seed, stream
+from heldout.nets.small import SmallCNN, mlp
+
+DATASETS = ("digits", "breast_cancer", "wine")
+_SIZES = {"digits": 700, "breast_cancer": 330, "wine": 110}  # training rows
+_TEST = 500  # at most; the rest of the rows otherwise
+_TINY = 4  # training rows per class of a tiny case
+_SHIFTS = 4  # shifted sets per case
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model with one known defect, or with none."""
+
+    dataset: str
+    model: str
+    """`mlp`, `cnn`, `logistic` or `forest`."""
+    defect: str
+    """`healthy`, `label_noise`, `leakage`, `shortcut`, `tiny` or `overtrained`."""
+    level: float
+    """Share of wrong labels or of leaked test rows, strength of the shortcut; else 0."""
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Name of the case, unique in the zoo."""
+        return f"{self.defect}-{self.level:g}-{self.dataset}-{self.model}-{self.seed}"
+
+    @property
+    def half(self) -> str:
+        """`tune`: thresholds may be set on it; `report`: only read at the end."""
+        return "tune" if self.seed % 2 == 0 else "report"
+
+
+@dataclass(frozen=True)
+class World:
+    """The data of a case, its training function, and the truth about it."""
+
+    arguments: dict[str, Any]
+    """For `heldout.core.preparing.prepare`: model, train, test, shifted, fit."""
+    kinds: tuple[str, ...]
+    """Kinds of perturbation of the shifted sets."""
+    wrong_rows: np.ndarray = field(default_factory=lambda: np.arange(0))
+    """Training rows with a wrong label."""
+    leaked_rows: np.ndarray = field(default_factory=lambda: np.arange(0))
+    """Test rows that are copies of training rows."""
+    without_cue: tuple[np.ndarray, np.ndarray] | None = None
+    """The test set with the shortcut saying a random class; None where none was planted."""
+    twice: tuple[Any, Any] | None = None
+    """Training data of twice the size, from the same source; None when there are not enough."""
+
+
+def cases() -> list[Case]:
+    """Return every case of the zoo, in a fixed order.
+
+    >>> len(cases()) >= 120, len({c.id for c in cases()}) == len(cases())
+    (True, True)
+    """
+    models = {"digits": ("cnn", "mlp", "logistic"), "breast_cancer": ("mlp", "forest", "logistic"),
+              "wine": ("mlp", "forest", "logistic")}  # fmt: skip
+    pairs = [(d, m) for d in DATASETS for m in models[d]]
+    neural = [(d, m) for d, m in pairs if m in ("cnn", "mlp")]
+    found = [Case(d, m, "healthy", 0.0, s) for (d, m), s in itertools.product(pairs, range(6))]
+    for level in (0.1, 0.2, 0.4):
+        found += [Case(d, m, "label_noise", level, s) for (d, m), s in _twice(pairs[:8])]
+    for level in (0.05, 0.2):
+        found += [Case(d, m, "leakage", level, s) for (d, m), s in _twice(pairs[:6])]
+    for level in (0.95, 1.0):
+        found += [Case(d, m, "shortcut", level, s) for (d, m), s in _twice(pairs[:8])]
+    found += [Case(d, m, "tiny", 0.0, s) for (d, m), s in _twice(pairs[:6])]
+    found += [Case(d, m, "overtrained", 0.2, s) for (d, m), s in _twice(neural, 4)]
+    return found
+
+
+def _twice(pairs: list[tuple[str, str]], seeds: int = 2) -> list[tuple[tuple[str, str], int]]:
+    return list(itertools.product(pairs, range(seeds)))
+
+
+def world(case: Case) -> World:
+    """Make the data of a case, plant its defect, and train its model.
+
+    Deterministic in the case. Cost: one training, under 5 s.
+
+    >>> len(world(Case("wine", "logistic", "leakage", 0.2, 0)).leaked_rows)
+    14
+    """
+    rng = stream(case.seed, case.id)
+    x, y, xt, yt, spare = _data(case, rng)
+    n_classes = int(y.max()) + 1
+    kinds = _kinds(case, x.ndim)
+    shifted = {
+        f"{kind}-{i}": _shift(kind, float(rng.uniform(0.15, 1.0)), x, xt, yt, rng)
+        for i, kind in enumerate(kinds)
+    }
+    twice = None if spare is None else (np.concatenate([x, spare[0]]), np.concatenate([y, spare[1]]))
+    wrong = gone = np.arange(0)
+    cueless = None
+    if case.defect == "shortcut":
+        cueless = (_marked(case, x, xt, yt, 0.0, rng), yt)
+        shifted = {k: (_marked(case, x, a, b, 0.0, rng), b) for k, (a, b) in shifted.items()}
+        xt = _marked(case, x, xt, yt, case.level, rng)
+        x = _marked(case, x, x, y, case.level, rng)
+    if case.defect == "leakage":
+        jitter = 0.02 if case.seed % 4 >= 2 or case.level > 0.1 else 0.0
+        xt, gone, origin = leaked(x, xt, case.level, rng, jitter)
+        yt = yt.copy()
+        yt[gone] = y[origin]
+    if case.defect in ("label_noise", "overtrained"):
+        y, wrong = wrong_labels(y, case.level, n_classes, rng)
+    fit = trainer(case, x.shape[1:], n_classes)
+    arguments = {
+        "model": fit((x, y), derived_seed(case.seed, case.id)),
+        "train": (x, y),
+        "test": (xt, yt),
+        "shifted": shifted,
+        "fit": fit,
+    }
+    return World(arguments, kinds, wrong, gone, cueless, twice)
+
+
+def trainer(case: Case, shape: tuple[int, ...], n_classes: int) -> Callable[[Any, int], Any]:
+    """Return `fit(dataset, seed)` of a case.
+
+    >>> trainer(Case("wine", "forest", "healthy", 0.0, 0), (13,), 3).__name__
+    'fit'
+    """
+    long = case.defect == "overtrained"
+
+    def fit(dataset: Any, seed: int) -> Any:
+        x, y = dataset
+        flat = np.asarray(x).reshape(len(x), -1)
+        if case.model == "logistic":
+            return LogisticRegression(max_iter=500, C=0.5).fit(flat, y)
+        if case.model == "forest":
+            return RandomForestClassifier(100, min_samples_leaf=2, random_state=seed).fit(flat, y)
+        width = int(np.prod(shape))
+        hidden = [256, 256] if long else [64, 32]
+        if case.model == "cnn":
+            make: Callable[[], Any] = lambda: SmallCNN(shape[0], shape[1], n_classes, 8)  # noqa: E731
+        else:
+            make = lambda: mlp([width, *hidden, n_classes])  # noqa: E731
+        epochs = 120 if long else 25 if case.model == "cnn" else 30
+        decay = 0.0 if long else 1e-2
+        return train_network(make, x, y, epochs=epochs, weight_decay=decay, seed=seed)
+
+    return fit
+
+
+def _data(
+    case: Case, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    load = {"digits": load_digits, "breast_cancer": load_breast_cancer, "wine": load_wine}
+    x, y = load[case.dataset](return_X_y=True)
+    order = rng.permutation(len(y))
+    x, y = x[order].astype(np.float32), y[order].astype(np.int64)
+    n = _SIZES[case.dataset]
+    if case.defect == "tiny":
+        n = _TINY * (int(y.max()) + 1)
+        x, y = _classes_first(x, y, 2 * _TINY)
+    spare = (x[n : 2 * n], y[n : 2 * n]) if 3 * n <= len(y) else None
+    start = 2 * n if spare is not None else n
+    test = slice(start, start + _TEST)
+    if case.dataset == "digits" and case.model != "logistic":
+        shape = (-1, 1, 8, 8) if case.model == "cnn" or case.seed % 2 else (-1, 64)
+        parts = [(a / 16.0).reshape(shape) for a in (x[:n], x[test])]
+        more = None if spare is None else ((spare[0] / 16.0).reshape(shape), spare[1])
+        return parts[0], y[:n], parts[1], y[test], more
+    mean, std = x[:n].mean(axis=0), x[:n].std(axis=0) + 1e-6
+
+    def scaled(a: np.ndarray) -> np.ndarray:
+        return np.asarray((a - mean) / np.maximum(std, 1e-2), dtype=np.float32)
+
+    more = None if spare is None else (scaled(spare[0]), spare[1])
+    return scaled(x[:n]), y[:n], scaled(x[test]), y[test], more
+
+
+def _classes_first(x: np.ndarray, y: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reorder rows so that the first ones hold every class equally, interleaved."""
+    rank = np.array([np.sum(y[:i] == c) for i, c in enumerate(y)])
+    order = np.lexsort((y, np.where(rank < per_class, rank, per_class)))
+    return x[order], y[order]
+
+
+def _kinds(case: Case, ndim: int) -> tuple[str, ...]:
+    rng = stream(zlib.crc32(case.id.encode()), "kinds")
+    known = [*corruption_kinds(ndim), "tilt", "region", "class_prior"]
+    others = [k for k in known if k != "noise"]
+    return ("noise", *rng.choice(others, _SHIFTS - 1, replace=False).tolist())
+
+
+def _shift(
+    kind: str, severity: float, x: np.ndarray, xt: np.ndarray, yt: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    if kind in RESAMPLE_KINDS:
+        rows = resample(xt, yt, kind, severity, rng)
+        return xt[rows], yt[rows]
+    limits = (float(x.min()), float(x.max())) if xt.ndim == 4 else None
+    if kind == "noise" and xt.ndim == 2:  # standard deviations 0.2, 0.5 and 1
+        sd = float(rng.choice([0.2, 0.5, 1.0])) * (1.0 if x.min() < 0 else float(x.std()))
+        return (xt + sd * rng.normal(size=xt.shape)).astype(np.float32), yt
+    return corrupt(xt, kind, severity, rng, limits).astype(np.float32), yt
+
+
+def _marked(
+    case: Case,
+    x: np.ndarray,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    share: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Let a cue say the label for a share of the examples, and a random class for the rest."""
+    n_classes = int(labels.max()) + 1
+    random = rng.integers(0, n_classes, len(labels))
+    codes = np.where(rng.random(len(labels)) < share, labels, random)
+    if inputs.ndim == 4:
+        return border_mark(inputs, codes, float(x.max()))
+    return added_column(inputs, codes, 0.1, rng, scale=2.0)
