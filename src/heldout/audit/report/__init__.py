@@ -1,0 +1,1 @@
+"""The report of an audit: one JSON document, and everything that renders or reads it."""
