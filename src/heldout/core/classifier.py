@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from heldout.core.borrow import borrowed
 from heldout.core.errors import InputError
 from heldout.core.inputs import Inputs
 
-_TINY = 1e-12  # floor of a probability before its logarithm is taken
+TINY = 1e-12
+"""Floor of a probability before its logarithm is taken."""
+
+Gives = Literal["logits", "probabilities", "unknown"]
+"""What a callable returns; when unknown, each call looks at all of its output and decides."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Classifier:
     """For estimators: the label of each column."""
     batch_size: int = 256
     """Examples per call."""
+    gives: Gives = "unknown"
+    """What a callable returns; logits for the other kinds."""
 
     @property
     def module(self) -> nn.Module | None:
@@ -53,8 +61,8 @@ class Classifier:
         Raises:
             InputError: the output is not (n, classes), or holds NaN or infinities.
         """
-        parts = list(self._batches(inputs))
-        logits = np.concatenate([p.logits for p in parts])
+        raw, features = self._raw(inputs)
+        logits = _as_logits(raw, self.kind, self.gives)
         bad = ~np.isfinite(logits).all(axis=1)
         if bad.any():
             raise InputError(
@@ -63,26 +71,45 @@ class Classifier:
                 "finite logits or probabilities",
                 "check that example, the input scaling, and the loaded weights",
             )
-        features = [p.features for p in parts if p.features is not None]
-        return Outputs(logits, np.concatenate(features) if len(features) == len(parts) else None)
+        return Outputs(logits, features)
 
-    def _batches(self, inputs: Inputs) -> Iterator[Outputs]:
+    def settled(self, inputs: Inputs) -> Classifier:
+        """Decide from examples whether a callable gives probabilities, once for all later calls.
+
+        Raises:
+            InputError: a module gives probabilities, of which it cannot be told the logits.
+        """
+        raw, _ = self._raw(inputs)
+        looks = _looks_like_probabilities(raw)
+        if self.kind == "module" and looks and raw.ndim == 2 and raw.shape[1] > 1:
+            raise InputError(
+                f"a module whose outputs are probabilities, such as {raw[0].round(3).tolist()}",
+                "logits: losses and gradients would be wrong on probabilities",
+                "remove the last softmax, or pass a function (lambda x: model(x)) instead, for "
+                "which probabilities are fine",
+            )
+        return replace(self, gives="probabilities" if looks else "logits")
+
+    def _raw(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray | None]:
+        if not len(inputs):
+            raise InputError("no examples", "at least one example", "check what was selected")
+        starts = range(0, len(inputs), self.batch_size)
+        rows = [np.arange(i, min(i + self.batch_size, len(inputs))) for i in starts]
+        outputs, features = [], []
         with borrowed(self.model), torch.inference_mode(), _last_linear(self.module) as caught:
-            for start in range(0, len(inputs), self.batch_size):
-                rows = np.arange(start, min(start + self.batch_size, len(inputs)))
+            for batch in rows:
                 caught.clear()
-                raw = self._call(inputs.take(rows))
-                logits = _as_logits(raw, len(rows), self.kind)
-                yield Outputs(logits, _flat(caught[-1], len(rows)) if caught else None)
+                outputs.append(_array(self._call(inputs.take(batch)), len(batch), self.kind))
+                features.append(_flat(caught[-1], len(batch)) if caught else None)
+        known = [f for f in features if f is not None]
+        return np.concatenate(outputs), np.concatenate(known) if len(known) == len(rows) else None
 
     def _call(self, batch: Inputs) -> Any:
         if self.kind == "module":
             assert self.module is not None
-            first = next(self.module.parameters(), None)
-            x = batch.tensors(torch.device("cpu") if first is None else first.device)
-            if first is not None and isinstance(x, torch.Tensor) and x.is_floating_point():
-                x = x.to(first.dtype)
-            return call_module(self.module, x)
+            device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+            floats = (p.dtype for p in self.module.parameters() if p.is_floating_point())
+            return call_module(self.module, batch.tensors(device, next(floats, None)))
         if self.kind == "estimator":
             return _estimator_log_probabilities(self.model, batch.native())
         return self.model(batch.native())
@@ -107,7 +134,7 @@ def classifier(model: Any, batch_size: int = 256) -> Classifier:
         return model
     if isinstance(model, nn.Module):
         _refuse_bad_weights(model)
-        return Classifier(model, "module", batch_size=batch_size)
+        return Classifier(model, "module", batch_size=batch_size, gives="logits")
     if isinstance(model, type):
         raise InputError(f"the class {model.__name__}", "a model", f"pass {model.__name__}(...)")
     if hasattr(model, "predict_proba") or hasattr(model, "decision_function"):
@@ -118,7 +145,8 @@ def classifier(model: Any, batch_size: int = 256) -> Classifier:
                 "a fitted scikit-learn classifier",
                 "call .fit(X, y) first",
             )
-        return Classifier(model, "estimator", np.asarray(classes), max(batch_size, 4096))
+        rows = max(batch_size, 4096)
+        return Classifier(model, "estimator", np.asarray(classes), rows, "logits")
     if hasattr(model, "predict"):
         raise InputError(
             f"{type(model).__name__} with predict only",
@@ -137,10 +165,21 @@ def classifier(model: Any, batch_size: int = 256) -> Classifier:
 def call_module(module: nn.Module, x: torch.Tensor | dict[str, torch.Tensor]) -> Any:
     """Call a module; inputs with several names go in as keyword arguments.
 
+    Names that `forward` does not take are left out, as trainers commonly do: tokenized data
+    carry more columns than a model reads.
+
     >>> call_module(nn.Linear(2, 3), torch.zeros(1, 2)).shape
     torch.Size([1, 3])
     """
-    return module(**x) if isinstance(x, dict) else module(x)
+    if not isinstance(x, dict):
+        return module(x)
+    try:
+        taken = inspect.signature(module.forward).parameters
+    except (TypeError, ValueError):  # a compiled module does not say
+        return module(**x)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
+        return module(**x)
+    return module(**{k: v for k, v in x.items() if k in taken})
 
 
 def logits_of(output: Any) -> torch.Tensor:
@@ -166,6 +205,10 @@ def logits_of(output: Any) -> torch.Tensor:
             "a tensor of logits (n, classes), or an object with .logits",
             "wrap the model so that it returns its logits",
         )
+    return _two_columns(output)
+
+
+def _two_columns(output: torch.Tensor) -> torch.Tensor:
     if output.ndim == 1:
         output = output[:, None]
     if output.ndim == 2 and output.shape[1] == 1:
@@ -173,55 +216,72 @@ def logits_of(output: Any) -> torch.Tensor:
     return output
 
 
-def _as_logits(raw: Any, n: int, kind: str) -> np.ndarray:
-    if kind == "module" or isinstance(raw, torch.Tensor):
-        raw = logits_of(raw).detach().float().cpu().numpy()
+def _array(raw: Any, n: int, kind: str) -> np.ndarray:
+    if kind == "module":
+        raw = logits_of(raw)
+    if isinstance(raw, torch.Tensor):
+        raw = raw.detach().float().cpu().numpy()
     array = np.asarray(raw)
-    if array.dtype == object or array.ndim not in (1, 2) or len(array) != n:
+    if array.dtype == object or array.ndim not in (1, 2) or len(array) != n or 0 in array.shape:
         raise InputError(
             f"model output of shape {array.shape} for {n} examples",
             f"({n}, classes)",
             "return one row of logits or probabilities per example",
         )
-    if array.ndim == 1 or array.shape[1] == 1:
-        column = array.reshape(n, 1).astype(np.float64)
-        if kind == "callable" and n and column.min() >= 0 and column.max() <= 1:
-            array = np.hstack([1 - column, column])
-        else:
-            return np.hstack([np.zeros_like(column), column]).astype(np.float32)
-    if kind == "callable" and _are_probabilities(array):
-        array = np.log(np.maximum(array, _TINY))
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _as_logits(array: np.ndarray, kind: str, gives: Gives) -> np.ndarray:
+    if kind == "callable":
+        looks = _looks_like_probabilities(array)
+        if gives == "probabilities" and not looks and np.isfinite(array).all():
+            raise InputError(
+                f"outputs from {array.min():.3g} to {array.max():.3g} of a callable whose first "
+                "outputs were probabilities",
+                "always logits, or always probabilities that sum to 1",
+                "return two columns per example for a binary classifier",
+            )
+        if gives == "probabilities" or (gives == "unknown" and looks):
+            array = array.astype(np.float64)
+            array = array if array.shape[1] > 1 else np.hstack([1 - array, array])
+            array = np.log(np.maximum(array, TINY))
+    if array.shape[1] == 1:  # the logit of the second class against the first
+        array = np.hstack([np.zeros_like(array), array])
     return np.asarray(array, dtype=np.float32)
 
 
-def _are_probabilities(array: np.ndarray) -> bool:
-    return bool(len(array) and array.min() >= 0 and np.allclose(array.sum(axis=1), 1, atol=1e-3))
+def _looks_like_probabilities(array: np.ndarray) -> bool:
+    if array.dtype.kind not in "fiu" or not (array.min() >= 0 and array.max() <= 1 + 1e-3):
+        return False
+    return array.shape[1] == 1 or bool(np.allclose(array.sum(axis=1), 1, atol=1e-3))
 
 
 def _estimator_log_probabilities(model: Any, x: Any) -> np.ndarray:
     if hasattr(model, "predict_proba"):
-        return np.asarray(np.log(np.maximum(model.predict_proba(x), _TINY)))
+        return np.asarray(np.log(np.maximum(model.predict_proba(x), TINY)))
     return np.asarray(model.decision_function(x))
 
 
 def _flat(features: torch.Tensor, n: int) -> np.ndarray | None:
-    if features.shape[0] != n:
+    if features.ndim < 2 or features.shape[0] != n:
         return None
     # A sequence model's head sees (n, tokens, d): its mean over tokens is the usual embedding.
     features = features.float()
-    pooled = features.mean(dim=tuple(range(1, features.ndim - 1))) if features.ndim > 2 else features
+    pooled = (
+        features.mean(dim=tuple(range(1, features.ndim - 1))) if features.ndim > 2 else features
+    )
     return np.asarray(pooled.cpu().numpy())
 
 
 @contextmanager
 def _last_linear(module: nn.Module | None) -> Iterator[list[torch.Tensor]]:
-    """Catch the inputs of linear layers in call order; the last one is the embedding."""
+    """Catch the input of the linear layer that is called last: the embedding."""
     caught: list[torch.Tensor] = []
     handles = []
 
     def catch(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         if inputs and isinstance(inputs[0], torch.Tensor):
-            caught.append(inputs[0].detach())
+            caught[:] = [inputs[0].detach()]  # one is kept: a deep network has many
 
     if module is not None:
         linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
@@ -235,6 +295,12 @@ def _last_linear(module: nn.Module | None) -> Iterator[list[torch.Tensor]]:
 
 def _refuse_bad_weights(module: nn.Module) -> None:
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(value):
+            raise InputError(
+                f"weights {name!r} without a shape yet",
+                "initialized weights",
+                "call the model once on a batch, or load its weights, before the audit",
+            )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             bad = int((~torch.isfinite(value)).sum())
             raise InputError(

@@ -6,12 +6,13 @@ import io
 import json
 import math
 import os
-import tempfile
+import uuid
 import zipfile
-import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -24,13 +25,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ArtifactError: the disk is full or the folder cannot be written.
     """
+    # A random name, so that two writers never share one; cut, since names end at 255 bytes.
+    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise ArtifactError(_unwritable(path, error)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -39,13 +38,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise ArtifactError(_unwritable(path, error)) from error
     finally:
         # Gone already after a successful replace; left over after anything else, Ctrl-C included.
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text atomically; see `write_bytes`."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write UTF-8 text atomically; see `write_bytes`.
+
+    File names that are not UTF-8 reach Python as lone surrogates; they are written as `\\udc80`.
+    """
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -54,16 +56,22 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as a compressed npz, atomically.
+    """Write named arrays as a compressed npz, atomically; any string is a valid name.
 
     Raises:
-        ArtifactError: an array has dtype object, which only pickling could store.
+        ArtifactError: an array has dtype object, which only pickling could store; or as
+            `write_bytes`.
     """
-    for name, array in arrays.items():
-        if np.asarray(array).dtype.hasobject:
-            raise ArtifactError(f"array {name!r} has dtype object; convert it to a plain dtype")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{k: np.asarray(v) for k, v in arrays.items()})  # type: ignore[arg-type]
+    # Not `np.savez`, which takes names as keyword arguments and so has no room for "file".
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in arrays.items():
+            array = np.asanyarray(value)
+            if array.dtype.hasobject:
+                raise ArtifactError(f"array {name!r} has dtype object; convert it to a plain dtype")
+            member = quote(name, safe="/ ", errors="surrogatepass") + ".npy"
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 
@@ -73,15 +81,20 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ArtifactError: the file is missing, truncated, or would need unpickling.
     """
+    arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                name = unquote(member.removesuffix(".npy"), errors="surrogatepass")
+                with archive.open(member) as file:
+                    arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+                    file.read()  # to the end, where the checksum is compared
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist; run the audit again to collect it") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}); delete it and run the audit again"
-        ) from error
+    # A damaged archive can raise nearly anything: what matters is that it is not believed.
+    except Exception as error:
+        raise ArtifactError(_unreadable(path, error)) from error
+    return arrays
 
 
 def read_json(path: Path) -> Any:
@@ -94,10 +107,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}); delete it and run the audit again"
-        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(_unreadable(path, error)) from error
 
 
 def plain(value: Any) -> Any:
@@ -119,5 +130,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path} cannot be read ({error}); delete it and run the audit again"
+
+
 def _unwritable(path: Path, error: OSError) -> str:
-    return f"{path} cannot be written ({error.strerror or error}); free space or choose another --out"
+    return (
+        f"{path} cannot be written ({error.strerror or error}); free space or choose another --out"
+    )

@@ -15,6 +15,8 @@ from heldout.core.errors import InputError
 Form = Literal["array", "tensor", "mapping", "frame"]
 Kind = Literal["image", "table", "tokens", "sequence", "mixed"]
 
+_MAX_DENSE = 4000  # MB that a sparse matrix may take once dense
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -25,7 +27,7 @@ class Inputs:
     form: Form = "array"
     """What the user passed, and so what a callable or an estimator gets back."""
     rebuild: Callable[[dict[str, np.ndarray]], Any] | None = None
-    """For frames: makes a frame of the user's own class from the columns."""
+    """For frames and dicts of tensors: makes what the user passed from the columns."""
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -52,7 +54,8 @@ class Inputs:
             return "tokens" if self.form == "tensor" and array.dtype == np.int64 else "table"
         if array.ndim == 4 and (array.shape[1] in (1, 3, 4) or array.shape[3] in (1, 3, 4)):
             return "image"
-        if array.ndim == 3 and min(array.shape[1:]) >= 8:
+        # Without a channel axis an image and a sequence look alike; only images are near square.
+        if array.ndim == 3 and min(array.shape[1:]) >= 8 and _aspect(array) <= 2:
             return "image"
         return "sequence" if array.ndim == 3 else "mixed"
 
@@ -68,11 +71,7 @@ class Inputs:
 
     def with_array(self, array: np.ndarray) -> Inputs:
         """Return the same inputs with other numbers, in the old dtype."""
-        dtype = self.array.dtype
-        if np.issubdtype(dtype, np.integer) and not np.issubdtype(array.dtype, np.integer):
-            info = np.iinfo(dtype)
-            array = np.clip(np.rint(array), info.min, info.max)
-        return replace(self, columns={"": array.astype(dtype, copy=False)})
+        return replace(self, columns={"": _as_dtype(array, self.array.dtype)})
 
     def images(self) -> Float[np.ndarray, "n c h w"]:
         """Return the images as float32 with channels first."""
@@ -91,19 +90,33 @@ class Inputs:
 
     def native(self) -> Any:
         """Return the examples as the user passed them: array, tensor, dict or frame."""
-        if self.form == "frame" and self.rebuild is not None:
+        if self.rebuild is not None:
             return self.rebuild(self.columns)
         if self.form == "mapping":
             return dict(self.columns)
-        return torch.from_numpy(self.array) if self.form == "tensor" else self.array
+        return torch.from_numpy(_writable(self.array)) if self.form == "tensor" else self.array
 
-    def tensors(self, device: torch.device) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Return the examples as tensors on a device, as an `nn.Module` takes them."""
+    def tensors(
+        self, device: torch.device, dtype: torch.dtype | None = None
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return the examples as tensors on a device, as an `nn.Module` takes them.
+
+        Args:
+            device: where to.
+            dtype: of floating-point inputs; when None, float64 becomes float32 and others stay.
+
+        Raises:
+            InputError: a column holds text or objects.
+        """
         if "" in self.columns:
-            return _tensor(self.array).to(device)
+            return _tensor(self.array, dtype).to(device)
         if self.form == "frame":
-            return _tensor(np.column_stack(list(self.columns.values()))).to(device)
-        return {k: _tensor(v).to(device) for k, v in self.columns.items()}
+            for name, column in self.columns.items():
+                _refuse_text(column, name)
+            # A table is numbers to a module, also where every column happens to hold integers.
+            table = np.column_stack(list(self.columns.values())).astype(np.float64)
+            return _tensor(table, dtype).to(device)
+        return {k: _tensor(v, dtype, k).to(device) for k, v in self.columns.items()}
 
     def feature_names(self) -> list[str]:
         """Names of the columns of a table, one per feature."""
@@ -115,13 +128,42 @@ class Inputs:
 def stack(parts: list[Inputs]) -> Inputs:
     """Concatenate inputs of one form along the examples.
 
+    Token batches of different lengths are padded with 0 at the end, if an `attention_mask` says
+    where.
+
+    Raises:
+        InputError: the parts have different columns or shapes.
+
     >>> len(stack([from_native(np.zeros((2, 3))), from_native(np.zeros((1, 3)))]))
     3
     """
     names = list(parts[0].columns)
-    return replace(
-        parts[0], columns={k: np.concatenate([p.columns[k] for p in parts]) for k in names}
-    )
+    for part in parts:
+        if list(part.columns) != names:
+            raise InputError(
+                f"batches with columns {names} and {list(part.columns)}",
+                "the same columns in every batch",
+                "check the collate function",
+            )
+    padding = "attention_mask" in names
+    columns = {k: _joined([p.columns[k] for p in parts], k, padding) for k in names}
+    return replace(parts[0], columns=columns)
+
+
+def _joined(arrays: list[np.ndarray], name: str, padding: bool) -> np.ndarray:
+    shapes = {a.shape[1:] for a in arrays}
+    if len(shapes) > 1 and padding and all(len(s) == 1 for s in shapes):
+        width = max(s[0] for s in shapes)
+        arrays = [np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in arrays]
+    elif len(shapes) > 1:
+        raise InputError(
+            f"inputs {name!r} of different shapes: {sorted(shapes)[:5]}"
+            if name
+            else f"inputs of different shapes: {sorted(shapes)[:5]}",
+            "one shape for all examples",
+            "resize, crop or pad them in the dataset; token batches need an attention_mask",
+        )
+    return np.concatenate(arrays)
 
 
 def from_native(x: Any) -> Inputs:
@@ -134,25 +176,63 @@ def from_native(x: Any) -> Inputs:
     'image'
     """
     if isinstance(x, torch.Tensor):
-        return Inputs({"": _numpy(x)}, "tensor")
+        return Inputs({"": _examples(x)}, "tensor")
     if is_frame(x):
         return _from_frame(x)
     if isinstance(x, Mapping):
-        columns = {str(k): _numpy(v) for k, v in x.items()}
-        lengths = {k: len(v) for k, v in columns.items()}
-        if not columns or len(set(lengths.values())) > 1:
-            raise InputError(f"input columns of lengths {lengths}", "equal lengths", "check them")
-        return Inputs(columns, "mapping")
+        return _from_mapping(x)
     if hasattr(x, "toarray"):  # scipy.sparse
-        return Inputs({"": np.asarray(x.toarray())}, "array")
-    array = np.asarray(x)
-    if array.ndim < 1 or array.dtype == object:
+        return Inputs({"": _dense(x)}, "array")
+    if isinstance(x, list) and x and all(isinstance(v, torch.Tensor) for v in x):
+        return stack([Inputs({"": _numpy(v)[None]}, "tensor") for v in x])
+    array = _examples(x)
+    if array.dtype == object:
+        raise _unknown(x, array)
+    return Inputs({"": array}, "array")
+
+
+def _from_mapping(x: Mapping[Any, Any]) -> Inputs:
+    columns = {str(k): _numpy(v) for k, v in x.items()}
+    lengths = {k: len(v) if v.ndim else None for k, v in columns.items()}
+    if not columns or len(set(lengths.values())) > 1 or None in lengths.values():
         raise InputError(
-            f"inputs of type {type(x).__name__}, shape {array.shape}, dtype {array.dtype}",
-            "a numeric array, a tensor, a dict of arrays, or a pandas or polars frame",
-            "convert it with numpy.asarray(..., dtype=float), or pass a frame for mixed columns",
+            f"input columns of lengths {lengths}",
+            "named columns of equal length",
+            "check that every column holds one entry per example",
         )
-    return Inputs({"": array if array.ndim > 1 else array[:, None]}, "array")
+    if not all(isinstance(v, torch.Tensor) for v in x.values()):
+        return Inputs(columns, "mapping")
+    return Inputs(columns, "mapping", _tensor_dict)
+
+
+def _tensor_dict(columns: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {k: torch.from_numpy(_writable(v)) for k, v in columns.items()}
+
+
+def _examples(x: Any) -> np.ndarray:
+    array = _numpy(x)
+    if array.ndim < 1:
+        raise _unknown(x, array)
+    return array if array.ndim > 1 else array[:, None]
+
+
+def _unknown(x: Any, array: np.ndarray) -> InputError:
+    return InputError(
+        f"inputs of type {type(x).__name__}, shape {array.shape}, dtype {array.dtype}",
+        "a numeric array, a tensor, a dict of arrays, or a pandas or polars frame",
+        "convert it with numpy.asarray(..., dtype=float), or pass a frame for mixed columns",
+    )
+
+
+def _dense(x: Any) -> np.ndarray:
+    megabytes = np.prod(x.shape) * x.dtype.itemsize / 1e6
+    if megabytes > _MAX_DENSE:
+        raise InputError(
+            f"a sparse matrix of shape {x.shape}, {megabytes:.0f} MB when dense",
+            f"at most {_MAX_DENSE} MB",
+            "reduce its columns (TruncatedSVD, a smaller vocabulary), or lower max_examples",
+        )
+    return np.asarray(x.toarray())
 
 
 def is_frame(x: object) -> bool:
@@ -166,38 +246,82 @@ def is_frame(x: object) -> bool:
 
 
 def _from_frame(frame: Any) -> Inputs:
-    names = [str(c) for c in frame.columns]
-    columns = {n: np.asarray(frame[c].to_numpy()) for n, c in zip(names, frame.columns, strict=True)}
+    original = list(frame.columns)
+    names = [str(c) for c in original]
+    if len(set(names)) < len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        raise InputError(f"a frame with repeated columns {twice}", "unique names", "rename them")
+    columns = {n: np.asarray(frame[c].to_numpy()) for n, c in zip(names, original, strict=True)}
+    stored = {n: c.dtype for n, c in columns.items()}
     kind = type(frame)
-    if kind.__module__.startswith("pandas"):
-        dtypes = frame.dtypes.to_dict()
-        original = list(frame.columns)
+    pandas = kind.__module__.startswith("pandas")
+    dtypes = dict(frame.dtypes) if pandas else dict(frame.schema)
 
-        def rebuild(found: dict[str, np.ndarray]) -> Any:
-            made = kind(dict(zip(original, found.values(), strict=True)))
-            return made.astype(dtypes)
-    else:
-        schema = dict(frame.schema)
-
-        def rebuild(found: dict[str, np.ndarray]) -> Any:
-            return kind(found, schema=schema)
+    def rebuild(found: dict[str, np.ndarray]) -> Any:
+        kept = [(c, n) for c, n in zip(original, names, strict=True) if n in found]
+        arrays = {c: _as_dtype(found[n], stored[n]) for c, n in kept}
+        if pandas:
+            return kind(arrays).astype({c: dtypes[c] for c, _ in kept})
+        return kind(_with_nulls(arrays, dtypes), schema={c: dtypes[c] for c, _ in kept})
 
     return Inputs(columns, "frame", rebuild)
+
+
+def _with_nulls(arrays: dict[str, np.ndarray], dtypes: dict[str, Any]) -> dict[str, Any]:
+    # polars gives integers with nulls as floats with NaN, but does not take them back.
+    made: dict[str, Any] = dict(arrays)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not dtypes[name].is_float():
+            made[name] = [None if np.isnan(v) else int(v) for v in array.tolist()]
+    return made
+
+
+def _as_dtype(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Cast, with whole numbers rounded and kept in range rather than cut off or wrapped."""
+    if dtype.kind in "iu" and array.dtype.kind == "f":
+        info = np.iinfo(dtype)
+        array = np.clip(np.rint(array), info.min, info.max)
+    return array.astype(dtype, copy=False)
+
+
+def _aspect(array: np.ndarray) -> float:
+    return float(max(array.shape[1:]) / min(array.shape[1:]))
 
 
 def _numpy(x: Any) -> np.ndarray:
     if isinstance(x, torch.Tensor):
         x = x.detach().cpu()
+        x = x.to_dense() if x.layout != torch.strided else x
         return np.asarray((x.float() if x.dtype == torch.bfloat16 else x).numpy())
-    return np.asarray(x)
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    if array.dtype == object or array.dtype.kind in "US":
+    try:
+        return np.asarray(x)
+    except ValueError as error:  # numpy's word for rows of different lengths
         raise InputError(
-            f"a column of dtype {array.dtype}",
+            f"a {type(x).__name__} whose entries differ in shape",
+            "one shape for all examples",
+            "pad or resize them",
+        ) from error
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    # torch warns of arrays that it could write to against the owner's wish.
+    return array if array.flags.writeable else array.copy()
+
+
+def _refuse_text(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind not in "biufc":
+        where = f"column {name!r}" if name else "inputs"
+        raise InputError(
+            f"{where} of dtype {array.dtype}, such as {array.reshape(-1)[:1].tolist()}",
             "numbers, since the model is an nn.Module",
             "encode text and categories before the audit, or pass a scikit-learn pipeline",
         )
+
+
+def _tensor(array: np.ndarray, dtype: torch.dtype | None, name: str = "") -> torch.Tensor:
+    _refuse_text(array, name)
+    made = torch.from_numpy(_writable(np.ascontiguousarray(array)))
+    if not made.is_floating_point():
+        return made
     # A torch module is nearly always float32; float64 is numpy's default, not the user's choice.
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32 if array.dtype == np.float64 else None))
+    return made.to(dtype or (torch.float32 if made.dtype == torch.float64 else made.dtype))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from heldout.core.borrow import user_code
 from heldout.core.classifier import Classifier, classifier
 from heldout.core.errors import InputError
 from heldout.core.inputs import Inputs
@@ -44,7 +45,7 @@ def prepare(
     Raises:
         InputError: anything about model or data that would make a number wrong.
 
-    Cost: one pass over the data, and two forward passes of one batch.
+    Cost: one pass over the data, and four forward passes of one batch.
     """
     given = classifier(model, batch_size)
     wanted = {"train": train, "test": test}
@@ -59,10 +60,11 @@ def prepare(
     splits = {name: split_from(name, raw, classes) for name, raw in raws.items()}
     for split in splits.values():
         _refuse_bad_inputs(split, given)
-    width = _width(given, splits)
+    given, width = _settled(given, splits["train"])
     names = class_names or [str(c) for c in (classes if classes is not None else range(width))]
-    _refuse_bad_labels(splits, width, names)
-    return Task(given, splits, list(names), seed, fit)
+    _refuse_bad_names(names, width, class_names is None)
+    _refuse_bad_labels(splits, width)
+    return Task(given, splits, list(names), seed, fit, classes)
 
 
 def _checked(name: object) -> str:
@@ -95,10 +97,17 @@ def _classes(model: Classifier, train: Raw) -> np.ndarray | None:
     return None
 
 
-def _width(model: Classifier, splits: dict[str, Split]) -> int:
-    """Number of model outputs, and a check that two calls agree."""
-    probe = splits["train"].inputs.take(np.arange(min(32, len(splits["train"]))))
-    first, second = _ask(model, probe), _ask(model, probe)
+def _settled(model: Classifier, train: Split) -> tuple[Classifier, int]:
+    """The model with what it gives decided, and its number of outputs.
+
+    Refuses a model whose answer for an example depends on chance or on the rest of the batch.
+    """
+    probe = train.inputs.take(np.arange(min(64, len(train))))
+    # Each call puts the random states back, so that two would agree by drawing the same numbers.
+    with user_code(1, "probe"):
+        first = _ask(model, probe)
+    with user_code(2, "probe"):
+        second = _ask(model, probe)
     if not np.allclose(first, second, rtol=1e-4, atol=1e-5):
         raise InputError(
             f"a model whose outputs differ by {np.abs(first - second).max():.3g} between two "
@@ -106,7 +115,17 @@ def _width(model: Classifier, splits: dict[str, Split]) -> int:
             "a deterministic model",
             "switch off sampling and test-time dropout, or fix the seed inside the model",
         )
-    return first.shape[1]
+    half = (len(probe) + 1) // 2
+    alone = _ask(model, probe.take(np.arange(half)))
+    # Rounding depends on the batch a little, also in half precision; batch statistics a lot.
+    off = float(np.abs(alone - first[:half]).max())
+    if off > 0.02 * max(float(first.std()), 1.0):
+        raise InputError(
+            f"a model whose outputs for an example change by {off:.3g} with the rest of its batch",
+            "a model that treats each example on its own in evaluation mode",
+            "give BatchNorm layers track_running_stats=True, so that evaluation uses them",
+        )
+    return model.settled(probe), first.shape[1]
 
 
 def _ask(model: Classifier, probe: Inputs) -> np.ndarray:
@@ -129,7 +148,9 @@ def _refuse_bad_inputs(split: Split, model: Classifier) -> None:
             continue
         bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         # A frame may hold missing values on purpose, for a pipeline that imputes them.
-        if bad.any() and (split.inputs.form != "frame" or model.kind == "module"):
+        if split.inputs.form == "frame" and model.kind != "module":
+            bad = np.isinf(array).reshape(len(array), -1).any(axis=1)
+        if bad.any():
             where = f" in column {column!r}" if column else ""
             raise InputError(
                 f"{split.name} inputs with NaN or infinity{where} in {int(bad.sum())} of "
@@ -139,27 +160,38 @@ def _refuse_bad_inputs(split: Split, model: Classifier) -> None:
             )
 
 
-def _refuse_bad_labels(splits: dict[str, Split], width: int, names: list[str]) -> None:
-    if len(names) != width:
+def _refuse_bad_names(names: list[str], width: int, from_labels: bool) -> None:
+    if len(names) == width:
+        return
+    if from_labels:
         raise InputError(
-            f"{len(names)} class names for a model with {width} outputs",
-            "one name per output",
-            "check class_names",
+            f"{len(names)} different train labels ({', '.join(names[:5])}, ...) for a model with "
+            f"{width} outputs",
+            "one output per label, in sorted order of the labels",
+            "pass integer class ids if the training data lack a class or the order is another",
         )
+    raise InputError(
+        f"{len(names)} class names for a model with {width} outputs",
+        "one name per output",
+        "check class_names",
+    )
+
+
+def _refuse_bad_labels(splits: dict[str, Split], width: int) -> None:
     for name, split in splits.items():
         if split.labels is None:
             if name in ("train", "test"):
                 raise InputError(f"{name} without labels", "labels", f"pass {name}=(X, y)")
-            continue
-        if split.labels.max() >= width:
+        elif split.labels.max() >= width:
             raise InputError(
                 f"{name} labels up to {split.labels.max()} for a model with {width} outputs",
                 f"class ids 0 .. {width - 1}",
                 "check the number of classes of the model, and that ids start at 0",
             )
-    if len(np.unique(splits["train"].labels)) < 2:  # type: ignore[arg-type]
+    found = splits["train"].labels
+    if found is not None and len(np.unique(found)) < 2:
         raise InputError(
-            "train with one class only",
+            f"train with one class only ({found[0]})",
             "at least two classes",
             "check how the labels were read; a sorted file cut short looks like this",
         )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
-from heldout.core.classifier import Classifier, classifier
+from heldout.core.borrow import user_code
+from heldout.core.classifier import TINY, Classifier, classifier
 from heldout.core.errors import InputError
-from heldout.core.inputs import Inputs
+from heldout.core.inputs import Inputs, from_native
 
 Fit = Callable[[Any, int], Any]
 """The user's training function: `fit(dataset, seed) -> model`."""
@@ -73,8 +74,9 @@ class TrainingData(torch.utils.data.Dataset[Any]):
 
     @property
     def y(self) -> Any:
-        """Labels (n,): a tensor where the inputs are tensors, else an array."""
-        return torch.from_numpy(self._labels) if self._split.inputs.form == "tensor" else self._labels
+        """Labels (n,): a tensor where the inputs are tensors and the labels numbers."""
+        as_tensor = self._split.inputs.form == "tensor" and self._labels.dtype.kind in "biuf"
+        return torch.from_numpy(self._labels) if as_tensor else self._labels
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -106,11 +108,16 @@ def with_label(item: Any, label: Any) -> Any:
     >>> with_label(("x", 3), 1)
     ('x', 1)
     """
-    if isinstance(item, dict):
-        key = next((k for k in LABEL_KEYS if k in item), None)
-        return {**item, key: type(item[key])(int(label)) if isinstance(item[key], int) else label}
-    as_given = torch.tensor(int(label)) if isinstance(item[1], torch.Tensor) else int(label)
-    return type(item)((item[0], as_given, *item[2:]))
+    if isinstance(item, Mapping):
+        key = next(k for k in LABEL_KEYS if k in item)
+        return {**item, key: _like(item[key], label)}
+    replaced = (item[0], _like(item[1], label), *item[2:])
+    return item._make(replaced) if hasattr(item, "_make") else type(item)(replaced)
+
+
+def _like(old: Any, label: Any) -> Any:
+    value = label.item() if isinstance(label, np.generic) else label
+    return torch.tensor(value) if isinstance(old, torch.Tensor) else value
 
 
 LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
@@ -131,6 +138,8 @@ class Task:
     """Seed of everything random in what is computed of this task."""
     fit: Fit | None = None
     """The user's training function, or None."""
+    classes: np.ndarray | None = None
+    """The user's own label of each class id; None when they are class ids."""
 
     @property
     def n_classes(self) -> int:
@@ -177,9 +186,10 @@ class Task:
         train = self.splits["train"]
         rows = np.arange(len(train)) if rows is None else np.asarray(rows)
         used = (self.labels("train") if labels is None else np.asarray(labels))[rows]
-        classes = self.classifier.classes
-        given = used if classes is None else classes[used]
-        model = self.fit(TrainingData(train.take(rows), given), seed)
+        given = used if self.classes is None else self.classes[used]
+        data = TrainingData(train.take(rows), given)
+        with user_code(seed, "fit"):
+            model = self.fit(data, seed)
         if model is None:
             raise InputError("fit returned None", "a model", "end fit with `return model`")
         return aligned(classifier(model, self.classifier.batch_size), self.classifier)
@@ -195,16 +205,30 @@ def aligned(new: Classifier, old: Classifier) -> Classifier:
     >>> aligned(net, net) is net
     True
     """
+    if new.kind == "callable":  # what the first one was found to give, this one gives too
+        return replace(new, gives=old.gives if old.kind == "callable" else new.gives)
     if new.kind != "estimator" or old.classes is None or new.classes is None:
         return new
     if np.array_equal(new.classes, old.classes):
         return new
-    columns = np.searchsorted(old.classes, new.classes)
-    width = len(old.classes)
+    place = {label: i for i, label in enumerate(old.classes.tolist())}
+    unknown = [label for label in new.classes.tolist() if label not in place]
+    if unknown:
+        raise InputError(
+            f"a retrained model with classes {unknown[:5]} that the first one lacks",
+            f"classes among {old.classes[:10].tolist()}",
+            "let fit use the labels as they are given",
+        )
+    columns = [place[label] for label in new.classes.tolist()]
 
-    def log_probabilities(x: Any) -> np.ndarray:
-        found = np.full((len(x), width), 1e-12)
-        found[:, columns] = new.model.predict_proba(x)
-        return np.asarray(np.log(found))
+    def logits(x: Any) -> np.ndarray:
+        found = np.zeros((len(x), 1))
+        if len(columns) > 1:
+            found = new(from_native(x)).logits.astype(np.float64)
+        # A class never seen is as good as impossible, whatever scale the others have.
+        lacking = found.max(axis=1, keepdims=True) + np.log(TINY)
+        full = np.repeat(lacking, len(place), axis=1)
+        full[:, columns] = found
+        return full
 
-    return Classifier(log_probabilities, "callable", batch_size=new.batch_size)
+    return Classifier(logits, "callable", batch_size=new.batch_size, gives="logits")
