@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ def measure_gains(context: Context, results: Mapping[str, CheckResult]) -> None:
         return
     seeds = _refit_seeds(context.artifacts)
     wanted = [a for a in _by_evidence(results) if a.change]
-    test = context.task.splits["test"]
     for position, action in enumerate(wanted):
         rows, labels = _changed(context, action.change)
         if context.fits_left() < len(seeds):
@@ -41,9 +41,7 @@ def measure_gains(context: Context, results: Mapping[str, CheckResult]) -> None:
             context.tell(f"gain of action {position + 1} of {len(wanted)}, seed {seed}")
             context.keep(
                 f"{_key(action)}/{seed}",
-                lambda seed=seed, rows=rows, labels=labels: {
-                    "logits": context.refit(rows, seed, labels)(test.inputs).logits
-                },
+                partial(_retrained, context, rows, seed, labels),
             )
 
 
@@ -60,10 +58,17 @@ def _by_evidence(results: Mapping[str, CheckResult]) -> list[Action]:
 
 
 def _refit_seeds(artifacts: Artifacts) -> list[int]:
-    seeds = []
+    seeds: list[int] = []
     while artifacts.has(f"refits/{len(seeds)}/test"):
         seeds.append(len(seeds))
     return seeds
+
+
+def _retrained(
+    context: Context, rows: np.ndarray | None, seed: int, labels: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    test = context.task.splits["test"]
+    return {"logits": context.refit(rows, seed, labels)(test.inputs).logits}
 
 
 def _changed(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from heldout.audit.actions import measure_gains
-from heldout.audit.collect import Planned, collect, measure_speed, plan
 from heldout.audit.artifacts import Artifacts
+from heldout.audit.collect import Planned, collect, measure_speed, plan
 from heldout.audit.context import Settings
 from heldout.audit.outcome import Report, make_report
 from heldout.audit.run import run_checks

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from heldout.audit.artifacts import VERSION, Artifacts, fresh
+from heldout.audit.artifacts import VERSION, fresh
 from heldout.audit.collectors import ordered
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
 from heldout.audit.result import NotApplicableError, SkippedError
@@ -52,7 +52,9 @@ def plan(task: Task, speed: Speed, settings: Settings) -> list[Planned]:
     for module in ordered():
         cost = module.plan(task, speed, settings)
         if not cost.skip and cost.megabytes > 1000 * settings.memory_gb:
-            cost = Cost(0, 0, skip=f"needs {cost.megabytes / 1000:.1f} GB of {settings.memory_gb} GB")
+            cost = Cost(
+                0, 0, skip=f"needs {cost.megabytes / 1000:.1f} GB of {settings.memory_gb} GB"
+            )
         planned.append(Planned(module.COLLECTOR, cost))
     return planned
 
@@ -107,7 +109,10 @@ def _run(context: Context, item: Planned) -> None:
     start = time.monotonic()
     state, reason = "done", ""
     if item.cost.skip:
-        state, reason = ("not_applicable" if "no fit" in item.cost.skip else "skipped"), item.cost.skip
+        state, reason = (
+            ("not_applicable" if "no fit" in item.cost.skip else "skipped"),
+            item.cost.skip,
+        )
     else:
         try:
             COLLECTORS[name].collect(context)
@@ -176,5 +181,3 @@ def _digest_split(digest: Any, split: Split) -> None:
         digest.update(np.ascontiguousarray(plain).tobytes())
     for array in (split.labels, split.index, *split.groups.values()):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-
-

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from heldout.audit.artifacts import Artifacts, Arrays
+from heldout.audit.artifacts import Arrays, Artifacts
 from heldout.core.classifier import Classifier
 from heldout.core.task import Task
 
@@ -96,7 +96,8 @@ class Context:
         """How many retrainings of the full training set fit in a share of the time left."""
         if not self.fit_seconds:
             return 1
-        return int(share * self.seconds_left() / max(float(np.median(self.fit_seconds)), 1e-3))
+        seconds = min(share * self.seconds_left(), 1e6)
+        return int(seconds / max(float(np.median(self.fit_seconds)), 1e-3))
 
     def refit(
         self, rows: np.ndarray | None = None, seed: int = 0, labels: np.ndarray | None = None

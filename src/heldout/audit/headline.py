@@ -81,7 +81,9 @@ def _sentence(
         parts.append(f"{test.value:.1%} on test data")
     if shifted is not None:
         low, high = max(0.0, shifted.ci_low), min(1.0, shifted.ci_high)
-        parts.append(f"{shifted.value:.1%} expected on shifted data ({low:.1%} to {high:.1%}; {source})")
+        parts.append(
+            f"{shifted.value:.1%} expected on shifted data ({low:.1%} to {high:.1%}; {source})"
+        )
     why = "; ".join(
         f"{what}: {', '.join(ids)}" for what, ids in (("failed", failed), ("warned", warned)) if ids
     )

@@ -39,7 +39,9 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values, following `report/schema.json`."""
         m = self.manifest
-        data = {k: m[k] for k in ("splits", "class_names", "inputs", "model", "parameters", "has_fit")}
+        data = {
+            k: m[k] for k in ("splits", "class_names", "inputs", "model", "parameters", "has_fit")
+        }
         checks = {name: self._check(result) for name, result in self.checks.items()}
         return dict(
             plain(

@@ -48,18 +48,14 @@ class Number:
     """One sentence that tells a reader what the number means."""
 
 
-def number(
-    interval: Interval, unit: str, worse: Literal["higher", "lower"], **more: Any
-) -> Number:
+def number(interval: Interval, unit: str, worse: Literal["higher", "lower"], **more: Any) -> Number:
     """Make a `Number` of an `Interval`.
 
     >>> number(Interval(0.5, 0.4, 0.6, 10, method="wilson"), "accuracy (0-1)", "lower").n
     10
     """
-    more = {"level": interval.level, "method": interval.method} | more
-    return Number(
-        interval.value, interval.low, interval.high, interval.n, unit, worse, **more
-    )
+    made: dict[str, Any] = {"level": interval.level, "method": interval.method, **more}
+    return Number(interval.value, interval.low, interval.high, interval.n, unit, worse, **made)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,9 @@ def world(case: Case) -> World:
         f"{kind}-{i}": _shift(kind, float(rng.uniform(0.15, 1.0)), x, xt, yt, rng)
         for i, kind in enumerate(kinds)
     }
-    twice = None if spare is None else (np.concatenate([x, spare[0]]), np.concatenate([y, spare[1]]))
+    twice = (
+        None if spare is None else (np.concatenate([x, spare[0]]), np.concatenate([y, spare[1]]))
+    )
     wrong = gone = np.arange(0)
     cueless = None
     if case.defect == "shortcut":
@@ -207,7 +209,12 @@ def _kinds(case: Case, ndim: int) -> tuple[str, ...]:
 
 
 def _shift(
-    kind: str, severity: float, x: np.ndarray, xt: np.ndarray, yt: np.ndarray, rng: np.random.Generator
+    kind: str,
+    severity: float,
+    x: np.ndarray,
+    xt: np.ndarray,
+    yt: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     if kind in RESAMPLE_KINDS:
         rows = resample(xt, yt, kind, severity, rng)

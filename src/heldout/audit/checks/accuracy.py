@@ -32,9 +32,7 @@ def run(artifacts: Artifacts) -> Finding:
     found = {s: proportion(int(h.sum()), len(h)) for s, h in hits.items()}
     guess = _majority(artifacts)
     numbers = {s: _number(i, guess) for s, i in found.items()}
-    drops = {
-        s: difference(found["test"], found[s]) for s in labelled if s.startswith("shifted/")
-    }
+    drops = {s: difference(found["test"], found[s]) for s in labelled if s.startswith("shifted/")}
     fallen = [s for s, d in drops.items() if d.low > _DROP]
     test = found["test"]
     words = f"Test accuracy {test.value:.1%} ({test.low:.1%} to {test.high:.1%}, n = {test.n})"

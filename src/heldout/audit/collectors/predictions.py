@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
@@ -18,14 +20,16 @@ def plan(task: Task, speed: Speed, settings: Settings) -> Cost:
     n = sum(len(s) for s in task.splits.values())
     sampled = [f"{s.name}: {len(s)} of {s.total}" for s in task.splits.values() if len(s) < s.total]
     width = 4 * (task.n_classes + _MAX_FEATURES)
-    return Cost(speed.forward * n, n * width / 1e6, "sampled " + ", ".join(sampled) if sampled else "")
+    return Cost(
+        speed.forward * n, n * width / 1e6, "sampled " + ", ".join(sampled) if sampled else ""
+    )
 
 
 def collect(context: Context) -> None:
     """Store `predictions/<split>`: logits, features, labels, index, group/<name>."""
     for name, split in context.task.splits.items():
         context.tell(name)
-        context.keep(f"predictions/{name}", lambda split=split: _predict(context, split))
+        context.keep(f"predictions/{name}", partial(_predict, context, split))
 
 
 def _predict(context: Context, split: Split) -> dict[str, np.ndarray]:

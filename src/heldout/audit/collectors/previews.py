@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
@@ -25,7 +27,7 @@ def collect(context: Context) -> None:
     if context.task.splits["train"].inputs.kind not in ("image", "table"):
         raise NotApplicableError("inputs are neither images nor tables")
     for name, split in context.task.splits.items():
-        context.keep(f"previews/{name}", lambda split=split: _preview(split))
+        context.keep(f"previews/{name}", partial(_preview, split))
 
 
 def _preview(split: Split) -> dict[str, np.ndarray]:

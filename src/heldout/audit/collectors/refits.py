@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
+
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
 from heldout.audit.result import NotApplicableError
 from heldout.core.task import Task
@@ -31,10 +35,9 @@ def collect(context: Context) -> None:
         if not done and seed >= _MIN_SEEDS and context.fits_left() < 1:
             break
         context.tell(f"seed {seed + 1} of {SEEDS}")
-        for name, split in context.task.splits.items():
-            context.keep(
-                f"refits/{seed}/{name}",
-                lambda seed=seed, split=split: {
-                    "logits": context.refit(seed=seed)(split.inputs).logits
-                },
-            )
+        for name in context.task.splits:
+            context.keep(f"refits/{seed}/{name}", partial(_refit, context, seed, name))
+
+
+def _refit(context: Context, seed: int, split: str) -> dict[str, np.ndarray]:
+    return {"logits": context.refit(seed=seed)(context.task.splits[split].inputs).logits}

@@ -100,9 +100,17 @@ def _forecast(report: Report, artifacts: Artifacts) -> list[dict[str, Any]]:
         split = f"shifted/{name}"
         if split in artifacts.splits and artifacts.labels(split) is not None:
             truth = float(artifacts.correct(split).mean())
-            found.append({"set": name, "value": n.value, "low": n.ci_low, "high": n.ci_high,
-                          "truth": truth, "same_as_test": float(artifacts.correct("test").mean()),
-                          "confidence": float(artifacts.probabilities(split).max(axis=1).mean())})  # fmt: skip
+            found.append(
+                {
+                    "set": name,
+                    "value": n.value,
+                    "low": n.ci_low,
+                    "high": n.ci_high,
+                    "truth": truth,
+                    "same_as_test": float(artifacts.correct("test").mean()),
+                    "confidence": float(artifacts.probabilities(split).max(axis=1).mean()),
+                }
+            )
     return found
 
 

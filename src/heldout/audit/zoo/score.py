@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,12 @@ def track_record(results: Iterable[Result]) -> dict[str, Any]:
 
 
 def _record(name: str, half: list[Result]) -> dict[str, Any]:
-    plain = [r for r in half if not r["fit"]] if name != "data_size" else [r for r in half if r["fit"]]
+    plain = (
+        [r for r in half if not r["fit"]] if name != "data_size" else [r for r in half if r["fit"]]
+    )
     out: dict[str, Any] = {"zoo": f"{len({r['id'] for r in half})} models not used for tuning"}
-    defective = [r for r in plain if _HAS.get(name, lambda r: False)(r)]
+    has = _HAS.get(name, _never)
+    defective = [r for r in plain if has(r)]
     healthy = [r for r in plain if _healthy(name, r)]
     if defective:
         out["hit_rate"] = _share(_alarmed(name, r) for r in defective)
@@ -51,6 +55,10 @@ def _record(name: str, half: list[Result]) -> dict[str, Any]:
         some = [r for r in half if r["fit"] == with_fit]
         out |= {f"{k}{'_with_fit' if with_fit else ''}": v for k, v in _extras(name, some).items()}
     return out
+
+
+def _never(r: Result) -> bool:
+    return False
 
 
 _HAS: dict[str, Callable[[Result], bool]] = {
@@ -96,10 +104,14 @@ def _extras(name: str, some: list[Result]) -> dict[str, Any]:
     if name == "leakage":
         found = [r["leakage"] for r in some if r["case"]["defect"] == "leakage"]
         both = sum(f["both"] for f in found)
-        return {
-            "precision": _as_dict(proportion(both, sum(f["flagged"] for f in found))),
-            "recall": _as_dict(proportion(both, sum(f["true"] for f in found))),
-        } if found else {}
+        return (
+            {
+                "precision": _as_dict(proportion(both, sum(f["flagged"] for f in found))),
+                "recall": _as_dict(proportion(both, sum(f["true"] for f in found))),
+            }
+            if found
+            else {}
+        )
     if name == "shift_forecast":
         sets = [f for r in some for f in r["forecast"]]
         out = _means(
@@ -124,11 +136,14 @@ def _means(**columns: list[float]) -> dict[str, Any]:
     out = {}
     for name, values in columns.items():
         if values:
-            x = np.asarray(values)
             out[name] = _as_dict(
-                bootstrap(lambda rows, x=x: float(x[rows].mean()), len(x), stream(0, name), 2000)
+                bootstrap(partial(_mean, np.asarray(values)), len(values), stream(0, name), 2000)
             )
     return out
+
+
+def _mean(values: np.ndarray, rows: np.ndarray) -> float:
+    return float(values[rows].mean())
 
 
 def _share(outcomes: Iterable[bool]) -> dict[str, Any]:
