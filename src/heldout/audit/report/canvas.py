@@ -64,16 +64,19 @@ def scale(low: float, high: float, start: float, end: float) -> Callable[[float]
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round values inside a range, about `count` of them: steps of 1, 2 or 5 times a power of 10.
+    """Round values inside a range: steps of 1, 2 or 5 times a power of 10, about `count` of them.
 
-    >>> ticks(0.62, 0.98)
-    [0.7, 0.8, 0.9]
+    >>> ticks(0.62, 0.98), ticks(0.1, 0.99), ticks(3, 3)
+    ([0.7, 0.8, 0.9], [0.2, 0.4, 0.6, 0.8], [3])
     """
     if not high > low:
         return [low]
-    raw = (high - low) / max(1, count)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
+    power = 10.0 ** math.floor(math.log10((high - low) / max(1, count)))
+    steps = [power * m for m in (1, 2, 5, 10)]
+    found = [_multiples(step, low, high) for step in steps]
+    return min(found, key=lambda marks: (abs(len(marks) - count), len(marks)))
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from heldout.audit.report.canvas import WIDTH, label, line, scale, ticks
 from heldout.audit.report.text import clean, decimals, figure, is_share
 
-_LEFT, _TOP, _RIGHT, _BOTTOM = 48.0, 10.0, WIDTH - 12.0, 196.0
+_LEFT, _TOP, _RIGHT, _BOTTOM = 44.0, 26.0, WIDTH - 12.0, 210.0
 _STYLES = 4  # strokes that can be told apart without colour; see the style sheet
 
 Point = tuple[float, float]
@@ -97,8 +97,8 @@ def _axes(
         out.append(line(x_of(tick), _BOTTOM, x_of(tick), _BOTTOM + 4, "axis"))
         out.append(label(x_of(tick), _BOTTOM + 16, shown, "middle", "soft"))
     out.append(line(_LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis"))
-    named = f"{y_name} over {x_name}" if x_name and y_name else x_name or y_name
-    out.append(label((_LEFT + _RIGHT) / 2, _BOTTOM + 31, named, "middle", "soft"))
+    out.append(label((_LEFT + _RIGHT) / 2, _BOTTOM + 31, x_name, "middle", "soft"))
+    out.append(label(0, 11, y_name, "start", "soft"))
     return Markup("").join(out)
 
 

@@ -62,6 +62,21 @@ def quoted(value: Any) -> str:
     return '"' + "".join(map(_escaped, str(value))) + '"'
 
 
+def quoted_lines(value: Any, width: int) -> list[str]:
+    r"""Return `quoted` in pieces of at most `width` characters; side by side they mean the whole.
+
+    >>> quoted_lines("a\nb", 5)
+    ['"a\\n"', '"b"']
+    """
+    lines, piece = [], ""
+    for part in map(_escaped, str(value)):
+        if piece and len(piece) + len(part) + 2 > width:
+            lines.append(f'"{piece}"')
+            piece = ""
+        piece += part
+    return [*lines, f'"{piece}"']
+
+
 def _escaped(char: str) -> str:
     named = {"\n": r"\n", "\t": r"\t", '"': r"\"", "\\": r"\\"}
     if char in named:
