@@ -41,7 +41,7 @@ benchmarks: .venv/.dev  ## side by side with peers; see benchmarks/requirements.
 		echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
 
 zoo: .venv/.dev  ## the track record: every check on models with known defects; resumes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m heldout.bench.zoo
+	@OMP_NUM_THREADS=1 $(BIN)/python -m heldout.audit.zoo
 
 changelog: .venv/.dev  ## what the next release's changelog would say
 	@$(BIN)/towncrier build --draft --version next

@@ -10,7 +10,7 @@ from typing import Any
 def track_records() -> dict[str, dict[str, Any]]:
     """Return the shipped track record of each check, by check id; empty where none is shipped.
 
-    Source: `records/audit/track_record.json`, written by `python -m heldout.audit.zoo`.
+    Source: `records/audit/track_record.json`, written by `make zoo`.
     """
     file = resources.files("heldout") / "records" / "audit" / "track_record.json"
     if not file.is_file():

@@ -9,6 +9,7 @@ import tyro
 
 from heldout.audit.zoo.run import run
 from heldout.audit.zoo.score import track_record
+from heldout.audit.zoo.table import update
 from heldout.core.files import write_json
 
 RECORD = Path(__file__).parents[2] / "records" / "audit" / "track_record.json"
@@ -22,6 +23,8 @@ class Options:
     """One result per case; cases that have one are not run again."""
     jobs: int = 2
     """Processes."""
+    readme: Path = Path("README.md")
+    """File whose table is rewritten, where it exists."""
     only: str = ""
     """Run only cases whose id contains this, and write no record."""
 
@@ -30,8 +33,12 @@ def main() -> None:
     """Run the zoo and write the record."""
     options = tyro.cli(Options)
     results = run(options.folder, options.jobs, options.only)
-    if not options.only:
-        write_json(RECORD, track_record(results))
+    if options.only:
+        return
+    record = track_record(results)
+    write_json(RECORD, record)
+    if options.readme.is_file():
+        update(options.readme, record)
 
 
 if __name__ == "__main__":
