@@ -30,14 +30,19 @@ def label_array(y: Any) -> np.ndarray:
         raise InputError(
             f"labels of shape {array.shape}",
             "one class id per example, shape (n,)",
-            "for one-hot labels pass y.argmax(axis=1)",
+            "for one-hot labels pass y.argmax(axis=1); a data set whose items are batches needs "
+            "DataLoader(data, batch_size=None)",
         )
+    _refuse_missing(array)
     return _plain(array) if array.dtype == object else array
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    # Frames hand over text, categories and nullable integers as objects.
-    missing = np.array([v is None or v != v or str(v) == "<NA>" for v in array.tolist()], bool)
+def _refuse_missing(array: np.ndarray) -> None:
+    missing = np.zeros(len(array), dtype=bool)
+    if array.dtype == object:
+        missing[:] = [v is None or v != v or str(v) == "<NA>" for v in array.tolist()]
+    elif array.dtype.kind == "f":
+        missing = np.isnan(array)
     if missing.any():
         raise InputError(
             f"{int(missing.sum())} of {len(array)} labels missing, first at row "
@@ -45,6 +50,10 @@ def _plain(array: np.ndarray) -> np.ndarray:
             "a label for every example, or for none",
             "drop those rows, or pass the inputs alone where there are no labels",
         )
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    # Frames hand over text, categories and nullable integers as objects.
     kinds = {type(v) for v in array.tolist()}
     if kinds <= {bool, np.bool_}:
         return array.astype(bool)

@@ -126,7 +126,7 @@ def _read(name: str, data: Any, limit: int, seed: int) -> Raw:
         return _from_stream(name, data, limit, seed)
     if isinstance(data, IterableDataset):
         return _from_stream(name, data, limit, seed)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str):
+    if _has_positions(data) and not isinstance(data, str | bytes):
         return _from_positions(name, data, limit, seed)
     if isinstance(data, Iterable) and not isinstance(data, str | bytes):
         return _from_stream(name, data, limit, seed)
@@ -145,7 +145,8 @@ def _from_loader(name: str, loader: DataLoader[Any], limit: int, seed: int) -> R
     sampler = None if loader.batch_sampler is None else loader.sampler
     if isinstance(dataset, IterableDataset) or sampler is None or not _has_positions(dataset):
         with _unmoved(loader.generator):
-            return _from_stream(name, loader, limit, seed, batched=True)
+            batched = loader.batch_size is not None or loader.batch_sampler is not None
+            return _from_stream(name, loader, limit, seed, batched)
     with _unmoved(getattr(sampler, "generator", None)):
         allowed = _positions(loader, len(dataset))  # type: ignore[arg-type]
     if not len(allowed):
@@ -190,12 +191,6 @@ def _from_positions(name: str, data: Any, limit: int, seed: int) -> Raw:
     form: Form = "tensor" if isinstance(data, Dataset) else "as given"
     items = (as_batch(data[int(i)], form) for i in rows)
     found = _from_stream(name, items, max(len(rows), 1), seed, batched=True)
-    if len(found.index) != len(rows):
-        raise InputError(
-            f"{name}: a data set of {total} items that are batches",
-            "one example per item",
-            "pass a DataLoader with batch_size=None, or a list of the batches",
-        )
     return replace(found, index=rows, total=total, source=data)
 
 
@@ -232,7 +227,10 @@ def _is_columns(data: tuple[Any, ...] | list[Any]) -> bool:
         return True
     if isinstance(labels, list | tuple):
         return all(np.ndim(v) == 0 and not isinstance(v, Mapping) for v in labels[:1])
-    return not isinstance(labels, Mapping) and _is_column(labels)
+    if isinstance(labels, Mapping) or not _is_column(labels):
+        return False
+    # Two batches of inputs alone have the same shape; labels have one axis.
+    return np.shape(labels)[1:] in ((), (1,)) or np.shape(labels)[1:] != np.shape(data[0])[1:]
 
 
 def _is_column(x: Any) -> bool:
