@@ -122,7 +122,7 @@ def main() -> None:
             for tool, python in pythons.items():
                 runs[tool].append(_run(python, tool, name))
         found[name] = {tool: _summary(times) for tool, times in runs.items()}
-        for tool, row in found[name].items():
+        for row in found[name].values():
             if "median_s" in row and "median_s" in found[name]["heldout"]:
                 ratio = found[name]["heldout"]["median_s"] / row["median_s"]
                 row["heldout_over_this"] = round(ratio, 3)

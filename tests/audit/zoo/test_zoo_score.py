@@ -1,0 +1,113 @@
+"""Scoring the zoo: counted by hand, and able to fail."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from heldout.audit.checks import CHECKS
+from heldout.audit.track import track_records
+from heldout.audit.zoo.score import track_record
+from heldout.audit.zoo.table import BEGIN, END, with_table
+from heldout.bench.zoo import cases, world
+
+
+def _result(seed, defect, statuses=None, fit=False, **more):
+    status = dict.fromkeys(CHECKS, "passed") | (statuses or {})
+    base = {
+        "id": f"{defect}-{seed}",
+        "half": "report" if seed % 2 else "tune",
+        "fit": fit,
+        "case": {"defect": defect, "seed": seed},
+        "status": status,
+        "accuracy": {"test": 0.9, "shifted/a": 0.88},
+        "forecast": [],
+    }
+    return base | more
+
+
+def test_only_the_reporting_half_is_counted():
+    results = [
+        _result(s, "leakage", {"leakage": "failed"}, leakage=_pairs(0, 0, 0)) for s in (0, 2)
+    ]
+    results += [_result(1, "leakage", {"leakage": "passed"}, leakage=_pairs(0, 0, 0))]
+    found = track_record(results)["checks"]["leakage"]
+    assert found["hit_rate"]["value"] == 0.0 and found["hit_rate"]["n"] == 1
+
+
+def _pairs(flagged, true, both):
+    return {"flagged": flagged, "true": true, "both": both}
+
+
+def test_hits_alarms_precision_and_recall_by_hand():
+    results = [
+        _result(1, "leakage", {"leakage": "failed"}, leakage=_pairs(8, 10, 7)),
+        _result(3, "leakage", {"leakage": "could_not_run"}, leakage=_pairs(0, 10, 0)),
+        _result(1, "healthy", {"leakage": "warning"}),
+        _result(3, "healthy"),
+        _result(5, "healthy"),
+    ]
+    found = track_record(results)["checks"]["leakage"]
+    assert found["hit_rate"]["value"] == 0.5  # a check that could not run did not find it
+    assert found["false_alarm_rate"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["precision"]["value"] == 7 / 8
+    assert found["recall"]["value"] == 7 / 20
+
+
+def test_a_planted_cue_that_the_model_ignores_is_no_shortcut():
+    results = [
+        _result(1, "shortcut", {"shortcuts": "failed"}, cue_drop=0.3),
+        _result(3, "shortcut", {"shortcuts": "passed"}, cue_drop=0.01),
+        _result(5, "shortcut", {"shortcuts": "passed"}, cue_drop=0.1),
+    ]
+    found = track_record(results)["checks"]["shortcuts"]["hit_rate"]
+    assert (found["value"], found["n"]) == (0.5, 2)
+
+
+def test_forecast_error_and_coverage_and_what_swapping_them_would_show():
+    sets = [
+        {"value": 0.8, "low": 0.7, "high": 0.9, "truth": 0.75, "same_as_test": 0.9,
+         "confidence": 0.85},
+        {"value": 0.6, "low": 0.55, "high": 0.65, "truth": 0.75, "same_as_test": 0.9,
+         "confidence": 0.85},
+    ]  # fmt: skip
+    found = track_record([_result(1, "healthy", forecast=sets)])["checks"]["shift_forecast"]
+    assert found["mean_absolute_error"]["value"] == pytest.approx(0.1)
+    assert found["coverage"]["value"] == 0.5
+    worse = copy.deepcopy(sets)
+    worse[0]["truth"], worse[1]["truth"] = 0.2, 0.9
+    other = track_record([_result(1, "healthy", forecast=worse)])["checks"]["shift_forecast"]
+    assert other["coverage"]["value"] == 0.0
+
+
+def test_with_and_without_fit_are_kept_apart():
+    noise = {"ap": 0.9, "peer_ap": 0.8, "rate": 0.1, "true_rate": 0.1}
+    results = [
+        _result(1, "label_noise", label_noise=noise),
+        _result(1, "label_noise", label_noise=noise | {"ap": 0.95, "rate": 0.2}, fit=True),
+    ]
+    found = track_record(results)["checks"]["label_noise"]
+    assert found["average_precision_above_peer"]["value"] == pytest.approx(0.1)
+    assert found["average_precision_above_peer_with_fit"]["value"] == pytest.approx(0.15)
+    assert found["rate_error"]["value"] == 0 and found["rate_error_with_fit"]["value"] == 0.1
+
+
+def test_a_world_is_deterministic_and_tells_the_truth():
+    case = next(c for c in cases() if c.defect == "label_noise" and c.dataset == "wine")
+    first, again = world(case), world(case)
+    assert (first.arguments["train"][0] == again.arguments["train"][0]).all()
+    assert (first.wrong_rows == again.wrong_rows).all()
+    assert len(first.wrong_rows) == round(case.level * len(first.arguments["train"][1]))
+
+
+def test_the_readme_table_is_that_of_the_shipped_record():
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    file = Path(__file__).parents[3] / "src" / "heldout" / "records" / "audit" / "track_record.json"
+    assert BEGIN in readme and END in readme
+    if not file.exists():
+        pytest.skip("the zoo has not been run")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert with_table(readme, record) == readme
+    assert set(record["checks"]) == set(CHECKS)
+    assert track_records() == record["checks"]
