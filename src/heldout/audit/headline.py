@@ -26,7 +26,9 @@ def headline(artifacts: Artifacts, results: Mapping[str, CheckResult]) -> dict[s
     shifted, source = _shifted_accuracy(artifacts, results)
     return {
         "word": word,
-        "sentence": _sentence(word, test, shifted, source, failed, warned),
+        "sentence": _sentence(
+            test, shifted, source, {"failed": failed, "warned": warned, "could not run": blind}
+        ),
         "rule": RULE,
         "because": failed or warned or blind,
         "shifted_accuracy": shifted,
@@ -69,12 +71,10 @@ def _shifted_accuracy(
 
 
 def _sentence(
-    word: str,
     test: Number | None,
     shifted: Number | None,
     source: str,
-    failed: list[str],
-    warned: list[str],
+    complaints: Mapping[str, list[str]],
 ) -> str:
     parts = []
     if test is not None:
@@ -84,7 +84,5 @@ def _sentence(
         parts.append(
             f"{shifted.value:.1%} expected on shifted data ({low:.1%} to {high:.1%}; {source})"
         )
-    why = "; ".join(
-        f"{what}: {', '.join(ids)}" for what, ids in (("failed", failed), ("warned", warned)) if ids
-    )
+    why = "; ".join(f"{what}: {', '.join(ids)}" for what, ids in complaints.items() if ids)
     return f"{', '.join(parts)}. {why[:1].upper() + why[1:] if why else 'No check complains'}."
