@@ -1,4 +1,4 @@
-"""Models for the per-example gradient tests: name -> (model, x, y, parameters that may be tapped)."""
+"""Models for the per-example gradient tests: name -> (model, x, y)."""
 
 from __future__ import annotations
 

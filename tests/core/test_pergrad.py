@@ -170,6 +170,16 @@ def test_a_use_that_no_tap_sees_is_still_counted() -> None:
         torch.testing.assert_close(got[key], value)
 
 
+@pytest.mark.parametrize("name", ["mlp", "positions_table", "conv2", "matmul"])
+def test_any_subset_of_parameters_equals_the_whole(name: str) -> None:
+    model, x, y = zoo.cases()[name]
+    every = pergrad.squared_norms(model, x.clone().requires_grad_(x.is_floating_point()), y)
+    for key, value in every.items():
+        one = pergrad.squared_norms(model, x, y, params=[key])
+        torch.testing.assert_close(one[key], value)
+        assert bool((value > 0).any())
+
+
 def test_certain_examples_have_zero_norms() -> None:
     """Softmax collapse: a loss of exactly zero must not confuse the first look."""
     model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,14 +29,13 @@ class Plan:
     fallback: frozenset[str]
     """Parameters that taps cannot serve exactly."""
     shared_lookups: frozenset[int]
+    anchored: frozenset[int]
     uses: dict[str, int]
     """Parameter name to the number of places that contribute to its gradient."""
     floats_each: int
     """Numbers that one example holds between forward and backward, roughly."""
     outputs: Tensor
     """Model outputs for the rows of the first look."""
-    rows: Tensor
-    """Which rows those were."""
 
 
 def make_plan(
@@ -45,20 +46,25 @@ def make_plan(
     One forward pass and one backward pass over three rows; a second or third for models with
     weights that taps cannot serve.
     """
-    rows = torch.arange(ROWS, device=x.device) % len(x)
-    skip: frozenset[str] = frozenset()
-    lookups: frozenset[int] = frozenset()
+    if len(x) < ROWS:  # repeat rows
+        rows = torch.arange(ROWS, device=x.device) % len(x)
+        x, y = x[rows], y[rows]
+    x, y = x[:ROWS], y[:ROWS]
+    settings = _Settings()
     for _ in range(len(params) + 2):
-        look = _look(model, x[rows], y[rows], loss_fn, params, skip, lookups)
-        if look.skip == skip and look.lookups == lookups:
+        look = _look(model, x, y, loss_fn, params, settings)
+        if look.settings == settings:
             break
-        skip, lookups = look.skip, look.lookups
+        settings = look.settings
     uses: dict[str, int] = {}
     for site in look.sites:
         for owner in site.owners.values():
             # a part of a weight is never the whole contribution
             uses[owner.name] = uses.get(owner.name, 0) + (1 if owner.push is None else 2)
-    return Plan(look.sites, skip, lookups, uses, look.floats_each, look.outputs, rows)
+    return Plan(
+        look.sites, settings.skip, settings.lookups, settings.anchored, uses,
+        look.floats_each, look.outputs,
+    )  # fmt: skip
 
 
 def run_model(model: nn.Module, x: Tensor, loss_fn: LossFn, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +88,7 @@ def run_model(model: nn.Module, x: Tensor, loss_fn: LossFn, y: Tensor) -> tuple[
             f"one loss per example, shape ({len(x)},)",
             "a loss with reduction='none'; average positions within an example yourself",
         )
-    if not bool(torch.isfinite(losses).all()):
+    if not math.isfinite(losses.detach().sum().item()) and not bool(torch.isfinite(losses).all()):
         bad = int(torch.nonzero(~torch.isfinite(losses))[0])
         raise InputError(
             f"loss {losses[bad].item()} at example {bad} of the batch",
@@ -93,10 +99,16 @@ def run_model(model: nn.Module, x: Tensor, loss_fn: LossFn, y: Tensor) -> tuple[
 
 
 @dataclass(frozen=True)
+class _Settings:
+    skip: frozenset[str] = frozenset()
+    lookups: frozenset[int] = frozenset()
+    anchored: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
 class _Look:
     sites: tuple[Site, ...]
-    skip: frozenset[str]
-    lookups: frozenset[int]
+    settings: _Settings
     floats_each: int
     outputs: Tensor
 
@@ -107,41 +119,58 @@ def _look(
     y: Tensor,
     loss_fn: LossFn,
     params: dict[str, Tensor],
-    skip: frozenset[str],
-    lookups: frozenset[int],
+    settings: _Settings,
 ) -> _Look:
-    touched: dict[int, Tensor] = {}
+    touched: dict[int, np.ndarray] = {}
 
     def receive(number: int, bound: Bound, owners: dict[str, Owner], d: Tensor) -> None:
         lead = leading_dims(bound, d)
-        touched[number] = (d != 0).flatten(lead).any(-1) if lead < d.ndim else d != 0
+        moved = d.detach().float().cpu().numpy() != 0
+        touched[number] = moved.any(tuple(range(lead, d.ndim)))
 
     owners = {id(p): Owner(name, p.shape) for name, p in params.items()}
-    watch = Watch(owners, skip, receive, lookups)
+    watch = Watch(owners, settings.skip, receive, settings.lookups, settings.anchored)
     anchor = torch.zeros((), requires_grad=True, device=x.device)
     try:
         with Recorder(watch, anchor):
             out, losses = run_model(model, x, loss_fn, y)
-        skip = skip | untapped(losses, owners)
+        reached = untapped(losses, owners)
         _backward_of_one(out, anchor)
     except InputError:
         raise
     except (RuntimeError, TypeError, PlanMismatchError):
         # A model that cannot run with taps; if it cannot run at all the fallback says so.
-        return _Look((), frozenset(params), frozenset(), 1, model(x).detach())
-    sites = []
-    lookup = -1
-    for number, (bound, made, served) in enumerate(watch.calls):
-        layout = _layout(bound, made, touched.get(number))
-        sites.append(Site(bound.kind, served, layout))
-        lookup = _lookup_number(bound, lookup, lookups)
-        if layout is None or not _usable(bound, layout, made):
-            if bound.kind == "embedding" and bound.opts["padding_idx"] is None and layout is None:
-                lookups = lookups | {lookup}
-            else:
-                skip = skip | {owner.name for owner in served.values()}
+        return _Look((), _Settings(frozenset(params)), 1, model(x).detach())
+    sites = [
+        Site(bound.kind, served, _layout(bound, made, touched.get(number)))
+        for number, (bound, made, served) in enumerate(watch.calls)
+    ]
+    skip = settings.skip | reached
+    missed = frozenset(range(len(sites))) - set(touched) - settings.anchored
+    if skip != settings.skip:
+        settings = _Settings(skip, settings.lookups)
+    elif missed:
+        settings = replace(settings, anchored=settings.anchored | missed)
+    else:
+        settings = _refined(watch, sites, settings)
     held = sum(bound.a.numel() + made.numel() for bound, made, _ in watch.calls)
-    return _Look(tuple(sites), skip, lookups, 2 * held // len(x) + 1, out.detach())
+    return _Look(tuple(sites), settings, 2 * held // len(x) + 1, out.detach())
+
+
+def _refined(watch: Watch, sites: list[Site], settings: _Settings) -> _Settings:
+    # What no layout explains is looked up without examples (positions), or left to the fallback.
+    skip, lookups, lookup = settings.skip, settings.lookups, -1
+    for (bound, made, served), site in zip(watch.calls, sites, strict=True):
+        lookup = _lookup_number(bound, lookup, settings.lookups)
+        if site.layout is not None and _usable(bound, site.layout, made):
+            continue
+        if bound.kind == "embedding" and bound.opts["padding_idx"] is None:
+            lookups = lookups | {lookup}
+        else:
+            skip = skip | {owner.name for owner in served.values()}
+    if (skip, lookups) == (settings.skip, settings.lookups):
+        return settings
+    return _Settings(skip, lookups)  # taps are numbered anew
 
 
 def _lookup_number(bound: Bound, last: int, lookups: frozenset[int]) -> int:
@@ -158,14 +187,16 @@ def _backward_of_one(out: Tensor, anchor: Tensor) -> None:
     # Not the loss: its gradient can be exactly zero where the model is certain.
     if not out.requires_grad:
         return
-    one = out[_EXAMPLE]
-    mix = torch.cos(torch.arange(one.numel(), device=out.device, dtype=torch.float32) + 1)
-    torch.autograd.grad((one.flatten() * mix.to(one.dtype)).sum(), anchor, allow_unused=True)
+    mix = torch.zeros_like(out)
+    one = torch.arange(1, out[0].numel() + 1, device=out.device, dtype=torch.float32).cos_()
+    mix[_EXAMPLE] = one.view(out.shape[1:])
+    # The product keeps `out` from being the root, whose hooks run even with no way to the anchor.
+    torch.autograd.grad((out * mix).sum(), anchor, allow_unused=True)
 
 
-def _layout(bound: Bound, made: Tensor, touched: Tensor | None) -> Layout | None:
+def _layout(bound: Bound, made: Tensor, touched: np.ndarray | None) -> Layout | None:
     if touched is None:  # not on the way to the outputs: shapes alone
-        touched = made.new_zeros(made.shape[: leading_dims(bound, made)], dtype=torch.bool)
+        touched = np.zeros(made.shape[: leading_dims(bound, made)], dtype=bool)
     return find_layout(touched, ROWS, _EXAMPLE)
 
 

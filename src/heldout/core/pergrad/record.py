@@ -59,8 +59,9 @@ Receive = Callable[[int, Bound, dict[str, Owner], Tensor], None]
 
 
 class _Tap(torch.autograd.Function):
-    # Identity. `anchor` makes the output differentiable without asking for any weight's gradient;
-    # marking the output as changed lets later in-place activations work as they did.
+    # Identity, for outputs that no earlier tap makes differentiable: `anchor` does, without asking
+    # for any weight's gradient. Marking the output as changed lets later in-place activations
+    # work as they did.
     @staticmethod
     def forward(ctx: Any, out: Tensor, anchor: Tensor, receive: Callable[[Tensor], None]) -> Tensor:
         ctx.receive = receive
@@ -84,6 +85,8 @@ class Watch:
     receive: Receive
     shared_lookups: frozenset[int] = frozenset()
     """Numbers of the embedding calls whose index has no examples (positions)."""
+    anchored: frozenset[int] = frozenset()
+    """Numbers of taps that the backward pass reaches through the anchor only."""
     calls: list[tuple[Bound, Tensor, dict[str, Owner]]] = field(default_factory=list)
     keep: list[Tensor] = field(default_factory=list)
     """Parts of weights, held so that their ids stay theirs."""
@@ -134,15 +137,19 @@ class Recorder(TorchFunctionMode):
         )
         number = len(watch.calls)
         watch.calls.append((bound, out, owners))
-        if out._is_view():
-            out = out.clone()
-        seen, version = bound, bound.a._version
+        held, version = [bound], bound.a._version  # emptied in the backward pass: frees memory
 
         def receive(d: Tensor) -> None:
+            seen = held.pop()
             if seen.a._version != version:
                 raise RuntimeError("an operation's input was changed in place afterwards")
             watch.receive(number, seen, owners, d)
 
+        if out.requires_grad and number not in watch.anchored:
+            out.register_hook(receive)
+            return out
+        if out._is_view():
+            out = out.clone()
         return _Tap.apply(  # type: ignore[no-untyped-call]
             out, self.anchor, receive
         )

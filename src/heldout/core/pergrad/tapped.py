@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,22 +75,22 @@ def fits(shape: torch.Size, layout: Layout, n: int) -> bool:
     return shape[at] == n if how == "dim" else shape[0] == n * at
 
 
-def find_layout(touched: Tensor, k: int, example: int) -> Layout | None:
+def find_layout(touched: np.ndarray, k: int, example: int) -> Layout | None:
     """Find the one layout under which only one example's positions were touched.
 
     `touched` marks, over the leading dimensions of a tap's output, where the gradient of example
     number `example` of k is not zero. Shapes alone do not decide: attention layers swap
     dimensions and flatten them in either order, and a table of positions has no examples at all.
     """
-    shape = tuple(touched.shape)
-    found: dict[Layout, Tensor] = {}
+    shape = touched.shape
+    found: dict[Layout, np.ndarray] = {}
     for b, size in enumerate(shape):
         if size == k:
-            found[Layout("dim", b)] = touched.movedim(b, 0)
+            found[Layout("dim", b)] = touched if b == 0 else np.moveaxis(touched, b, 0)
     if shape and shape[0] > k and shape[0] % k == 0:
         m = shape[0] // k
-        for how in ("major", "minor"):
-            found[Layout(how, m)] = to_front(touched, Layout(how, m))
+        found[Layout("major", m)] = touched.reshape(k, m, *shape[1:])
+        found[Layout("minor", m)] = touched.reshape(m, k, *shape[1:]).swapaxes(0, 1)
     others = [i for i in range(k) if i != example]
-    good = [layout for layout, view in found.items() if not bool(view[others].any())]
+    good = [layout for layout, view in found.items() if not any(view[i].any() for i in others)]
     return good[0] if len(good) == 1 else None
