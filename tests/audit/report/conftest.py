@@ -73,7 +73,7 @@ def _forecast():
         numbers[name] = _number(value, value - 0.05 * (i + 1), min(1.0, value + 0.04), 400 + i,
                                 level=0.9, null=0.93, null_label="same as on test",
                                 method="regression over perturbed sets",
-                                guide=f"Expected accuracy on {name}, without its labels.")  # fmt: skip
+                                guide=f"Expected accuracy on {name}, without labels.")  # fmt: skip
     data = {"rows": rows, "x_label": "accuracy", "reference": 0.931,
             "reference_label": "test", "mark_label": "truth, where labels exist"}  # fmt: skip
     table = Table(
@@ -213,24 +213,27 @@ def build():
               "zoo": "models with known defects, held-out half"}  # fmt: skip
     leakage, row = _leakage()
     none = Finding("not_applicable", "No metadata was given, and every class has an example.")
+    gap = _number(6.3, 4.0, 9.1, 432, "points", "higher", null=0.0, null_label="no gap",
+                  method="Newcombe", guide="Train minus test accuracy.")  # fmt: skip
+    unsure = _number(0.31, math.nan, math.nan, 512, "coherence (0-1)", "lower", null=0.02,
+                     null_label="random labels", guide="No interval: one batch.")  # fmt: skip
+    close = Finding("passed", "Train is 6.3 points above test.", {"gap": gap})
+    coherent = Finding("passed", "Coherence 0.31 is above its null.", {"coherence": unsure})
+    late = Finding("could_not_run", "It needs fit, which was not given.")
+    wrong = "Which labels look wrong?"
     said = [
-        (_check("accuracy", "how_well", "Accuracy", "How often is the model right?"), _accuracy(), None),
-        (_check("gap", "how_well", "Gap"), Finding("passed", "Train is 6.3 points above test.", {
-            "gap": _number(6.3, 4.0, 9.1, 432, "points", "higher", null=0.0, null_label="no gap",
-                           method="Newcombe", guide="Train minus test accuracy.")}), None),
+        (_check("accuracy", "how_well", "Accuracy", "How often is it right?"), _accuracy(), None),
+        (_check("gap", "how_well", "Gap"), close, None),
         (_check("groups", "how_well", "Weakest groups"), none, None),
         (_check("calibration", "how_well", "Calibration"), _calibration(), None),
         (_check("shift_forecast", "how_well", "Shift forecast"), _forecast(), None),
         (_check("leakage", "why", "Leakage"), leakage, record),
-        (_check("label_noise", "why", "Label noise", "Which labels look wrong?"), _label_noise(rng), record),
-        (_check("memorization", "why", "Memorization"), Finding("passed", "Coherence 0.31 is above its null.", {
-            "coherence": _number(0.31, float("nan"), float("nan"), 512, "coherence (0-1)", "lower",
-                                 null=0.02, null_label="random labels",
-                                 guide="No interval: one minibatch.")}), None),
-        (_check("shortcuts", "why", "Shortcuts", "What does it lean on?"), _shortcuts(), record),
+        (_check("label_noise", "why", "Label noise", wrong), _label_noise(rng), record),
+        (_check("memorization", "why", "Memorization"), coherent, None),
+        (_check("shortcuts", "why", "Shortcuts", "What does it use?"), _shortcuts(), record),
         (_check("numerics", "why", "Numerics"), Finding("passed", "No softmax collapse."), None),
-        (_check("data_size", "why", "Data size"), Finding("could_not_run", "It needs fit, which was not given."), None),
-    ]  # fmt: skip
+        (_check("data_size", "why", "Data size"), late, None),
+    ]
     checks = {c.id: CheckResult(c, f, t, 0.5).to_dict() for c, f, t in said}
     for i, e in enumerate(checks["label_noise"]["examples"][:12]):
         e["preview"] = {"image": np.asarray(_digit(rng))[:, :, None].tolist(), "i": i}

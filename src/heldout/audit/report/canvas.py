@@ -13,6 +13,8 @@ from heldout.audit.report.text import clean
 WIDTH = 360
 """Units across every figure; also about its pixels on a phone."""
 
+_TINY = 1e-100  # below it, dividing overflows; no figure needs such values
+
 
 def shell(content: Markup, height: float, key: str, title: Any, alt: Any) -> Markup:
     """Wrap strokes in an `<svg>` with a title and a description for readers who do not see it.
@@ -69,7 +71,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     >>> ticks(0.62, 0.98), ticks(0.1, 0.99), ticks(3, 3)
     ([0.7, 0.8, 0.9], [0.2, 0.4, 0.6, 0.8], [3])
     """
-    if not high > low:
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), _TINY):
         return [low]
     power = 10.0 ** math.floor(math.log10((high - low) / max(1, count)))
     steps = [power * m for m in (1, 2, 5, 10)]
@@ -77,6 +79,32 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return min(found, key=lambda marks: (abs(len(marks) - count), len(marks)))
 
 
+def axis(values: list[float], percent: bool = False, count: int = 4) -> list[float]:
+    """Round values from below the smallest to above the largest; the ends of an axis.
+
+    A share has no round value beyond 0 and 1, so its axis ends there.
+
+    >>> axis([0.34, 0.94], percent=True), axis([2.0, 2.0])
+    ([0.2, 0.4, 0.6, 0.8, 1.0], [1.0, 2.0, 3.0])
+    """
+    low, high = min(values), max(values)
+    if max(abs(low), abs(high)) < _TINY:
+        low = high = 0.0
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - (abs(low) / 2 or 1.0), high + (abs(high) / 2 or 1.0)
+    marks = ticks(low, high, count)
+    step = marks[1] - marks[0] if len(marks) > 1 else (high - low)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    if percent and low >= 0 and high <= 1:
+        first, last = max(0, first), min(last, math.ceil(1 / step - 1e-9))
+    return [_round(i * step) for i in range(first, last + 1)]
+
+
 def _multiples(step: float, low: float, high: float) -> list[float]:
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [_round(i * step) for i in range(first, last + 1)]
+
+
+def _round(value: float) -> float:
+    # 0.1 * 3 is not 0.3; twelve digits are more than any label shows.
+    return float(f"{value:.12g}")

@@ -56,7 +56,10 @@ def status_word(status: str, side: str = "old") -> str:
 
 
 def change_words(row: Mapping[str, Any]) -> dict[str, str]:
-    """Put one entry of `numbers` into words: `old`, `new`, `difference`, `interval`, `unit`.
+    """Put one entry of `numbers` into words.
+
+    Returns:
+        `old`, `old_interval`, `new`, `new_interval`, `difference`, `interval`, `unit`, `worse`.
 
     >>> change_words(difference({"value": 1.0, "ci_low": 0.5, "ci_high": 1.5, "unit": "points"},
     ...                         {"value": 3.0, "ci_low": 2.5, "ci_high": 3.5, "unit": "points"}))[
@@ -73,8 +76,10 @@ def change_words(row: Mapping[str, Any]) -> dict[str, str]:
         return figure(None if x is None else x * times, places, sign=True)
 
     return {
-        "old": f"{old['value']} ({old['interval']})",
-        "new": f"{new['value']} ({new['interval']})",
+        "old": old["value"],
+        "old_interval": old["interval"],
+        "new": new["value"],
+        "new_interval": new["interval"],
         "difference": put(change),
         "interval": f"{put(low)} to {put(high)}" if low is not None else "no interval",
         "unit": "points" if percent else new["unit"],

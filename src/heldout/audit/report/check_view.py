@@ -50,7 +50,7 @@ BUDGETS = (
 
 def check_view(name: str, check: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     """Return what the page shows of one check."""
-    key = "".join(c if c.isalnum() else "-" for c in name)
+    key = anchor(name)
     examples = check.get("examples") or []
     figures = [
         figure_view(f, f"{key}-{i}", budget) for i, f in enumerate(check.get("figures") or [])
@@ -70,7 +70,7 @@ def check_view(name: str, check: Mapping[str, Any], budget: Budget) -> dict[str,
         "record": _record(record),
         "zoo": clean(record.get("zoo", ""), 300),
         "seconds": seconds_words(check.get("seconds")),
-        "actions": [_action_id(a) for a in check.get("actions") or []],
+        "actions": [action_key(a) for a in check.get("actions") or []],
     }
 
 
@@ -123,33 +123,50 @@ def _example(example: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
 
 def _table(table: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     rows = table.get("rows") or []
+    columns = table.get("columns") or []
+    places = [_places([r[i] for r in rows if i < len(r)]) for i in range(len(columns))]
+    places += [None] * (max(map(len, rows), default=0) - len(columns))
+    limit = min(budget.text, 200)
     return {
         "title": clean(table.get("title", ""), 200),
-        "columns": [clean(c, 80) for c in table.get("columns") or []],
-        "rows": [[cell(v, min(budget.text, 200)) for v in r] for r in rows[: budget.rows]],
+        "columns": [clean(c, 80) for c in columns],
+        "rows": [
+            [cell(v, limit, p) for v, p in zip(r, places, strict=False)]
+            for r in rows[: budget.rows]
+        ],
         "numeric": [
             all(isinstance(r[i], int | float) or r[i] is None for r in rows if i < len(r))
-            for i in range(len(table.get("columns") or []))
+            for i in range(len(columns))
         ],
         "more": max(0, len(rows) - budget.rows),
         "note": clean(table.get("note", ""), budget.text),
     }
 
 
-def cell(value: Any, limit: int = 200) -> str:
-    """Write a value of a table.
+def _places(column: list[Any]) -> int | None:
+    """Digits after the point that all numbers of a column share, None for other columns."""
+    floats = [v for v in column if isinstance(v, float)]
+    sizes = [abs(v) for v in floats if v]
+    if not sizes or max(sizes) >= 1e6 or min(sizes) < 1e-4:
+        return None
+    return max(len(f"{v:.4g}".partition(".")[2]) for v in floats)
 
-    >>> cell(0.123456), cell(None), cell(1200), cell(True), cell("a")
-    ('0.1235', 'not known', '1,200', 'yes', 'a')
+
+def cell(value: Any, limit: int = 200, places: int | None = None) -> str:
+    """Write a value of a table, with a fixed number of digits after the point if given.
+
+    >>> cell(0.123456), cell(None), cell(1200), cell(True), cell("a"), cell(0.9, places=2)
+    ('0.1235', 'not known', '1,200', 'yes', 'a', '0.90')
     """
     if value is None:
         return "not known"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}".replace("-", "\u2212")
     if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "\u2212")
+        shown = f"{value:.4g}" if places is None else f"{value:,.{places}f}"
+        return shown.replace("-", "\u2212")
     return clean(value, limit)
 
 
@@ -174,5 +191,16 @@ def figure_view(chart: Mapping[str, Any], key: str, budget: Budget) -> dict[str,
     }
 
 
-def _action_id(action: Any) -> str:
-    return clean(action.get("id", "") if isinstance(action, Mapping) else action, 120)
+def action_key(action: Any) -> tuple[str, str]:
+    """Return the id of an action (or of a dict of one), and the name of its place in the page."""
+    name = clean(action.get("id", "") if isinstance(action, Mapping) else action, 120)
+    return name, "action-" + anchor(name)
+
+
+def anchor(name: str) -> str:
+    """Return a string that may stand in an `id` and in a link.
+
+    >>> anchor("label_noise.drop")
+    'label-noise-drop'
+    """
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)

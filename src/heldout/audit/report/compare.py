@@ -187,7 +187,8 @@ def _line(row: Mapping[str, Any]) -> str:
     words = change_words(row)
     where = "" if row["check"] == "headline" else f"{clean(row['check'], 60)}, "
     return (
-        f"{row['verdict']}: {where}{clean(row['name'], 120)}: {words['old']} -> {words['new']}, "
+        f"{row['verdict']}: {where}{clean(row['name'], 120)}: {words['old']} "
+        f"({words['old_interval']}) -> {words['new']} ({words['new_interval']}), "
         f"{words['difference']} {words['unit']} ({words['interval']})"
     )
 

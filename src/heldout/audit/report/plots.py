@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from heldout.audit.report.canvas import WIDTH, label, line, scale, ticks
+from heldout.audit.report.canvas import WIDTH, axis, label, line, scale
 from heldout.audit.report.text import clean, decimals, figure, is_share
 
-_LEFT, _TOP, _RIGHT, _BOTTOM = 44.0, 26.0, WIDTH - 12.0, 210.0
+_LEFT, _TOP, _RIGHT, _BOTTOM = 44.0, 28.0, WIDTH - 14.0, 212.0
 _STYLES = 4  # strokes that can be told apart without colour; see the style sheet
 
 Point = tuple[float, float]
@@ -28,8 +28,12 @@ def lines(data: Mapping[str, Any], limit: int = 400) -> tuple[Markup, float] | N
     ys = [p[1] for s in series for p in [*s["points"], *s["low"], *s["high"]] if p]
     if data.get("diagonal"):
         xs, ys = [*xs, *ys], [*xs, *ys]
-    x_of, y_of = _range(xs, _LEFT, _RIGHT), _range(ys, _BOTTOM, _TOP)
-    out = [_axes(data, xs, ys, x_of, y_of, log_x)]
+    x_name, y_name = (clean(data.get(k) or "", 44) for k in ("x_label", "y_label"))
+    x_marks = _log_axis(xs) if log_x else axis(xs, is_share(x_name, *xs))
+    y_marks = axis(ys, is_share(y_name, *ys))
+    x_of = scale(min(x_marks[0], *xs), max(x_marks[-1], *xs), _LEFT + 4, _RIGHT)
+    y_of = scale(y_marks[0], y_marks[-1], _BOTTOM, _TOP)
+    out = [_axes((x_name, x_marks, x_of), (y_name, y_marks, y_of), log_x)]
     if data.get("diagonal"):
         low, high = min(xs), max(xs)
         out.append(line(x_of(low), y_of(low), x_of(high), y_of(high), "reference"))
@@ -70,28 +74,17 @@ def _point(x: Any, y: Any, log_x: bool) -> Point | None:
     return (math.log10(x) if log_x else float(x)), float(y)
 
 
-def _range(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:
-    low, high = min(values), max(values)
-    pad = (high - low or abs(high) or 1.0) * 0.05
-    return scale(low - pad, high + pad, start, end)
-
-
 def _axes(
-    data: Mapping[str, Any],
-    xs: Sequence[float],
-    ys: Sequence[float],
-    x_of: Callable[[float], float],
-    y_of: Callable[[float], float],
+    across: tuple[str, list[float], Callable[[float], float]],
+    up: tuple[str, list[float], Callable[[float], float]],
     log_x: bool,
 ) -> Markup:
+    """Name, marks and places of both axes."""
+    (x_name, x_marks, x_of), (y_name, y_marks, y_of) = across, up
     out = []
-    y_name = clean(data.get("y_label") or "", 60)
-    y_marks = ticks(min(ys), max(ys), 4)
-    for tick, shown in zip(y_marks, _tick_words(y_marks, is_share(y_name, *ys)), strict=True):
+    for tick, shown in zip(y_marks, _tick_words(y_marks, is_share(y_name, *y_marks)), strict=True):
         out.append(line(_LEFT, y_of(tick), _RIGHT, y_of(tick), "rule"))
         out.append(label(_LEFT - 7, y_of(tick) + 4, shown, "end", "soft"))
-    x_name = clean(data.get("x_label") or "", 60)
-    x_marks = _log_ticks(min(xs), max(xs)) if log_x else ticks(min(xs), max(xs), 4)
     real = [10**t for t in x_marks] if log_x else x_marks
     for tick, shown in zip(x_marks, _tick_words(real, is_share(x_name, *real)), strict=True):
         out.append(line(x_of(tick), _BOTTOM, x_of(tick), _BOTTOM + 4, "axis"))
@@ -102,8 +95,9 @@ def _axes(
     return Markup("").join(out)
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def _log_axis(values: Sequence[float]) -> list[float]:
     """Logarithms of 1, 2 and 5 times powers of ten inside a range, thinned to few."""
+    low, high = min(values), max(values)
     powers = range(math.floor(low), math.ceil(high) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5)):
         found = [p + math.log10(m) for p in powers for m in steps]
@@ -164,7 +158,7 @@ def grid(data: Mapping[str, Any], limit: int = 400) -> tuple[Markup, float] | No
     if not columns or not known:
         return None
     low, high = min(known), max(known)
-    cell = min(28.0, 240 / max(len(rows), min(columns, 64)))
+    cell = min(44.0, 230 / max(len(rows), min(columns, 64)))
     out = []
     for i, row in enumerate(rows):
         for j, value in enumerate(row[:64]):
@@ -173,14 +167,17 @@ def grid(data: Mapping[str, Any], limit: int = 400) -> tuple[Markup, float] | No
                 ink = 0.04 + 0.86 * (value - low) / (high - low) if high > low else 0.3
                 out.append(_cell(x, y, cell, ink))
             else:
-                box = '<rect class="hole" x="{:.1f}" y="{:.1f}" width="{s:.1f}" height="{s:.1f}"/>'
-                out.append(Markup(box).format(x, y, s=cell))
+                out.append(line(x, y + cell, x + cell, y, "hole"))
     edge = '<rect class="edge" x="1" y="1" width="{:.1f}" height="{:.1f}"/>'
     out.append(Markup(edge).format(min(columns, 64) * cell, len(rows) * cell))
+    if len(known) < sum(len(r[:64]) for r in rows):
+        at = 1 + min(columns, 64) * cell + 18
+        out.append(line(at, 134, at + 14, 120, "hole"))
+        out.append(label(at + 20, 132, "no value", "start", "soft"))
     out.append(
         _key(low, high, 1 + min(columns, 64) * cell + 18, clean(data.get("label") or "", 40))
     )
-    return Markup("").join(out), max(len(rows) * cell + 4, 110.0)
+    return Markup("").join(out), max(len(rows) * cell + 4, 140.0)
 
 
 def _key(low: float, high: float, x: float, name: str) -> Markup:

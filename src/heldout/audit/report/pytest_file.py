@@ -11,14 +11,15 @@ _WIDTH = 88  # of a line, which every common linter accepts
 
 _HEAD = '''"""Regression tests made by `heldout audit` from a report.
 
-They read the newest report at REPORT, or at the path in HELDOUT_REPORT, and never the model:
-run `heldout audit` first. Make this file again to move the bounds.
+They read the newest report at REPORT, or at the path in HELDOUT_REPORT, and never the
+model: run `heldout audit` first. Make this file again to move the bounds.
 
 STATUS: a check must not end worse than it did. What passed must go on passing.
-BOUNDS: a number's new interval must still reach the interval that was recorded, so chance alone
-    rarely breaks a test.
-OPEN: findings that were there when the file was made. Such a test turns red once its finding is
-    mended; then delete its line, and the test guards the mending.
+BOUNDS: a number's new interval must still reach the interval that was recorded, so
+    chance alone rarely breaks a test.
+FINDINGS: what was found when the file was made.
+OPEN: findings that wait to be mended. Such a test turns red once its finding is mended;
+    then delete its line in OPEN, and the test guards the mending.
 """
 
 import json
@@ -37,7 +38,7 @@ def checks():
     path = Path(os.environ.get("HELDOUT_REPORT", REPORT))
     assert path.exists(), f"{path} does not exist; run heldout audit first"
     report = json.loads(path.read_text(encoding="utf-8"))
-    assert report["schema_version"] == 1, "made for schema version 1; make this file again"
+    assert report["schema_version"] == 1, "another schema version: make this file again"
     return report["checks"]
 
 
@@ -61,22 +62,22 @@ def test_number_is_not_worse(checks, check, name, worse, bound):
     assert number["value"] is not None, f"{check}: {name!r} is not finite"
     if worse == "higher":
         best = number["value"] if number["ci_low"] is None else number["ci_low"]
-        assert best <= bound, f"{check}: {name} is {number['value']}, clearly above {bound}"
+        assert best <= bound, f"{check}: {name} is {best} or more, recorded {bound}"
     else:
         best = number["value"] if number["ci_high"] is None else number["ci_high"]
-        assert best >= bound, f"{check}: {name} is {number['value']}, clearly below {bound}"
+        assert best >= bound, f"{check}: {name} is {best} or less, recorded {bound}"
 '''
 
 _OPEN = """
 
-@pytest.mark.xfail(strict=True, reason="open when this file was made; delete its line in OPEN")
+@pytest.mark.xfail(strict=True, reason="open; once mended, delete its line in OPEN")
 @pytest.mark.parametrize("check", sorted(OPEN))
 def test_open_finding_is_mended(checks, check):
     now, reason = rank(checks, check)
     assert now == 0, f"{check}: {reason}"
 
 
-@pytest.mark.parametrize("check", sorted(set(MENDABLE) - set(OPEN)))
+@pytest.mark.parametrize("check", sorted(set(FINDINGS) - set(OPEN)))
 def test_mended_finding_stays_mended(checks, check):
     now, reason = rank(checks, check)
     assert now == 0, f"{check}: {reason}"
@@ -118,7 +119,7 @@ def pytest_file(report: Mapping[str, Any], path: str = "audit/report.json") -> s
     if found:
         why = [line for i, c in found.items() for line in _pair(i, clean(c.get("reason", ""), 400))]
         names = [line for i in found for line in _joined("    ", i, ",", "    ")]
-        parts += [*_block("OPEN = {", why, "}"), *_block("MENDABLE = [", names, "]")]
+        parts += [*_block("FINDINGS = {", why, "}"), *_block("OPEN = [", names, "]")]
     return "\n".join(parts) + "\n" + _BODY + (_OPEN if found else "")
 
 

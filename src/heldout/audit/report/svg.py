@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from heldout.audit.report import plots
-from heldout.audit.report.canvas import WIDTH, label, line, scale, shell, ticks
+from heldout.audit.report.canvas import WIDTH, axis, label, line, scale, shell
 from heldout.audit.report.text import clean, decimals, figure, is_share
 
 
@@ -107,15 +107,14 @@ def bars(data: Mapping[str, Any], limit: int = 400) -> tuple[Markup, float] | No
     percent = is_share(str(data.get("x_label") or ""), *values)
     frame = _Rows([clean(r.get("label", ""), 60) for r in rows], [0.0, *values], percent, right=52)
     places = 1 if percent else decimals(0.0, max(map(abs, values)) / 10 or None)
-    out = [frame.axis(data.get("x_label"))]
     zero = frame.x(0.0)
+    out = [frame.axis(data.get("x_label")), line(zero, frame.top - 4, zero, frame.bottom, "axis")]
     for place, value in enumerate(values):
         y, end = frame.y(place), frame.x(value)
         box = '<rect class="fill" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="9"/>'
         out.append(frame.label(place))
         out.append(Markup(box).format(min(zero, end), y - 4.5, max(abs(end - zero), 0.6)))
         out.append(label(WIDTH, y + 4, figure(value, places, percent), "end", ""))
-    out.append(line(zero, frame.top - 4, zero, frame.bottom, "axis"))
     return Markup("").join(out), frame.height
 
 
@@ -128,21 +127,14 @@ class _Rows:
         self.names, self.percent = names, percent
         longest = max(map(len, names))
         self.above = longest > 18
-        self.left = 4.0 if self.above else min(120.0, 14 + 6.2 * longest)
+        self.left = 12.0 if self.above else min(120.0, 14 + 6.2 * longest)
         self.right = WIDTH - right
         self.step = 34.0 if self.above else 22.0
         self.top = 22.0
         self.bottom = self.top + self.step * len(names)
         self.height = self.bottom + 34
-        self.marks = ticks(min(values), max(values), 4)
-        low, high = min(values), max(values)
-        pad = (high - low or abs(high) or 1.0) * 0.04
-        self._x = scale(
-            min(low - pad, self.marks[0]) if self.marks else low - pad,
-            max(high + pad, self.marks[-1]) if self.marks else high + pad,
-            self.left,
-            self.right,
-        )
+        self.marks = axis(list(values), percent)
+        self._x = scale(self.marks[0], self.marks[-1], self.left, self.right)
 
     def x(self, value: float) -> float:
         return self._x(value)
@@ -152,7 +144,7 @@ class _Rows:
 
     def label(self, place: int) -> Markup:
         if self.above:
-            return label(self.left, self.y(place) - 10, self.names[place], "start", "")
+            return label(0, self.y(place) - 10, self.names[place], "start", "")
         return label(self.left - 10, self.y(place) + 4, self.names[place], "end", "")
 
     def axis(self, words: Any) -> Markup:
@@ -164,7 +156,7 @@ class _Rows:
             out.append(line(x, self.top - 4, x, self.bottom, "rule"))
             shown = figure(tick, places, self.percent)
             out.append(label(x, self.bottom + 14, shown, "middle", "soft"))
-        named = clean(words or "", 60)
+        named = clean(words or "", 44)
         out.append(label((self.left + self.right) / 2, self.bottom + 29, named, "middle", "soft"))
         return Markup("").join(out)
 

@@ -56,6 +56,8 @@ def _unsafe(char: str) -> bool:
 def quoted(value: Any) -> str:
     r"""Return a double-quoted literal that means the same in Python and in YAML 1.2.
 
+    Lone surrogates stay what they are, which Python allows and YAML does not: `clean` first.
+
     >>> quoted('say "hi"\n')
     '"say \\"hi\\"\\n"'
     """
@@ -84,8 +86,6 @@ def _escaped(char: str) -> str:
     code = ord(char)
     if 32 <= code < 127:
         return char
-    if 0xD800 <= code < 0xE000:  # a lone surrogate is no character in YAML
-        return r"\ufffd"
     return (
         f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
     )

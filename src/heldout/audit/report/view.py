@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heldout.audit.report.check_view import Budget, cell, check_view, figure_view
+from heldout.audit.report.check_view import (
+    Budget,
+    action_key,
+    anchor,
+    cell,
+    check_view,
+    figure_view,
+)
 from heldout.audit.report.text import (
     STATUS_WORDS,
     clean,
@@ -104,7 +111,8 @@ def _action(action: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
             k: clean(action.get(k) or "", budget.text)
             for k in ("id", "check", "title", "evidence", "code", "cost", "paper")
         },
-        "key": "".join(c if c.isalnum() else "-" for c in str(action.get("check", ""))),
+        "key": anchor(str(action.get("check", ""))),
+        "place": action_key(action)[1],
         "gain": gain_words(action),
         "kind": clean(action.get("gain_kind") or "unknown", 20),
         "number": number_words(gain) if gain else None,
