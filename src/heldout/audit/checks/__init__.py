@@ -14,7 +14,12 @@ CHECKS = Registry(
     (
         "accuracy",
         "calibration",
+        "data_size",
         "gap",
         "groups",
+        "label_noise",
+        "leakage",
+        "shift_forecast",
+        "shortcuts",
     ),
 )

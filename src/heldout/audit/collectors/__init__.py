@@ -15,8 +15,14 @@ COLLECTORS = Registry(
     "collector",
     __name__,
     (
+        "crossfit",
+        "fingerprints",
+        "interventions",
+        "learning_curve",
+        "perturbations",
         "predictions",
         "previews",
+        "probes",
         "refits",
     ),
 )
