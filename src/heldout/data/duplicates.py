@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,7 +136,7 @@ def repeat_rate(hashes: HashArray) -> float:
     return float((counts[inverse] > 1).mean())
 
 
-def expected_pairs(x: np.ndarray, seed: int = 0) -> tuple[float, int]:
+def expected_pairs(x: np.ndarray | Sequence[np.ndarray], seed: int = 0) -> tuple[float, int]:
     """Identical pairs of rows to expect by chance, and the number there are.
 
     For a block B of columns, let G be the pairs of rows that agree outside B, E those that agree
@@ -145,7 +146,8 @@ def expected_pairs(x: np.ndarray, seed: int = 0) -> tuple[float, int]:
     contiguous blocks and random blocks is returned: it errs on the side of "by chance".
 
     Args:
-        x: (n, ...) rows; at most 64 columns of them are left out one at a time.
+        x: (n, ...) rows, or several such arrays of the same rows; at most 64 columns are left
+            out one at a time.
         seed: draws the blocks.
 
     Returns:
@@ -160,7 +162,8 @@ def expected_pairs(x: np.ndarray, seed: int = 0) -> tuple[float, int]:
     >>> expected_pairs(np.vstack([fine, fine[:10]]))
     (0.0, 10)
     """
-    hashes = column_hashes(x, seed)
+    arrays = [x] if isinstance(x, np.ndarray) else list(x)
+    hashes = np.hstack([column_hashes(a, seed + i) for i, a in enumerate(arrays)])
     total = hashes.sum(axis=1)
     found = _pairs(total)
     n, d = hashes.shape

@@ -43,7 +43,9 @@ class NearDuplicates:
     """(m,) of all queried rows: chance of so small a ratio in data without copies."""
 
 
-def spacing(reference: np.ndarray, queries: Views | None = None) -> Spacing:
+def spacing(
+    reference: np.ndarray, queries: Views | None = None, own: IntArray | None = None
+) -> Spacing:
     """Nearest-neighbour distance of each query over its fourth-nearest distance.
 
     In data without copies the ratio raised to the intrinsic dimension is Beta(1, 3)-distributed
@@ -53,8 +55,9 @@ def spacing(reference: np.ndarray, queries: Views | None = None) -> Spacing:
     Args:
         reference: (n, d) float32 rows to search; identical rows should have been removed.
         queries: one or more versions (m, d) of the queried rows, such as shifted images; the
-            closest version counts. None queries the reference itself, without each row's match
-            with itself.
+            closest version counts. None queries the reference itself.
+        own: (m,) for queries that are rows of the reference, which row each is; its match with
+            itself, in any version, is left out. Implied when `queries` is None.
 
     Returns:
         The ratios. Costs `versions * m * n * d` multiply-adds in blocks of bounded memory.
@@ -68,14 +71,15 @@ def spacing(reference: np.ndarray, queries: Views | None = None) -> Spacing:
     centre = data.mean(dim=0, keepdim=True)
     data = data - centre
     square = (data**2).sum(1)
-    itself = queries is None
+    if queries is None:
+        own = np.arange(len(data))
     versions = [data] if queries is None else [torch.as_tensor(q) - centre for q in queries]
-    m, k = len(versions[0]), min(NEIGHBOURS, len(data) - (1 if itself else 0))
+    m, k = len(versions[0]), min(NEIGHBOURS, len(data) - (0 if own is None else 1))
     nearest = np.full((m, max(k, 1)), np.inf)
     partner = np.zeros(m, np.int64)
     for start in range(0, m, _BLOCK) if k > 0 else ():
         rows = slice(start, min(start + _BLOCK, m))
-        found = _closest(versions, rows, data, square, itself)
+        found = _closest(versions, rows, data, square, None if own is None else own[rows])
         near, which = torch.topk(found, k, dim=1, largest=False)
         # Differences again in double: the expansion of the square loses small distances.
         exact = _distances(versions, rows, data, which)
@@ -91,7 +95,7 @@ def _closest(
     rows: slice,
     data: torch.Tensor,
     square: torch.Tensor,
-    itself: bool,
+    own: IntArray | None,
 ) -> torch.Tensor:
     best: torch.Tensor | None = None
     for version in versions:
@@ -100,9 +104,8 @@ def _closest(
         found += (block**2).sum(1, keepdim=True)
         best = found if best is None else torch.minimum(best, found, out=best)
     assert best is not None
-    if itself:
-        own = torch.arange(rows.start, rows.stop)
-        best[torch.arange(len(own)), own] = torch.inf
+    if own is not None:
+        best[torch.arange(len(own)), torch.as_tensor(own)] = torch.inf
     return best
 
 
