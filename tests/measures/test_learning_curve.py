@@ -21,7 +21,9 @@ def simulated(a, b, c, seed, seeds=4, tests=800, sizes=SIZES):
     return (hard + 0.1 * rng.normal(size=(seeds, len(sizes), tests))) < rate[:, None]
 
 
-@pytest.mark.parametrize(("a", "b", "c"), [(2.0, 0.5, 0.0), (3.0, 0.7, 0.05), (0.6, 0.2, 0.0), (0.0, 1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("a", "b", "c"), [(2.0, 0.5, 0.0), (3.0, 0.7, 0.05), (0.6, 0.2, 0.0), (0.0, 1.0, 0.1)]
+)
 def test_the_forecast_covers_the_law_it_came_from(a, b, c):
     rng, covered, misses = np.random.default_rng(0), [], []
     for seed in range(25):
