@@ -8,8 +8,9 @@ from importlib.resources import files
 
 import pytest
 
-from heldout.audit.report.check_view import BUDGETS
+from heldout.audit.report.budget import BUDGETS
 from heldout.audit.report.html import MAX_BYTES, environment, render
+from heldout.audit.report.table_view import numbers_view
 from heldout.audit.report.text import number_words
 from heldout.audit.report.view import view
 
@@ -76,10 +77,60 @@ def test_every_number_is_shown_with_all_that_reading_it_needs(page, built):
         text = page.within(f"check-{name.replace('_', '-')}").lower()
         for label, number in check["numbers"].items():
             words = number_words(number)
-            for field in ("value", "interval", "n", "unit", "worse", "null", "guide"):
+            for field in ("value", "interval", "n", "unit", "worse", "null"):
                 assert words[field].lower() in text, (name, label, field)
+            guide = words["guide"].lower()
+            assert guide in text or guide.replace(label, "[name]") in text
             if number["ci_low"] is not None:
                 assert words["level"] in text
+
+
+def _numbers(*rows):
+    base = {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 9, "unit": "accuracy (0-1)",
+            "worse": "lower", "null": 0.1, "null_label": "by chance",
+            "guide": "Share right."}  # fmt: skip
+    return {f"number-{i}": base | row for i, row in enumerate(rows)}
+
+
+def test_what_rows_share_is_said_once_and_exceptions_by_their_row():
+    same = numbers_view(_numbers({}, {}, {}), 40)
+    assert same["shared"]["guide"] == "Share right." and not same["unless"]
+    assert same["columns"] == [] and not any(v for r in same["rows"] for v in r["own"].values())
+    odd = numbers_view(_numbers({}, {}, {"guide": "Other.", "n": 5}), 40)
+    assert odd["unless"] and odd["columns"] == ["n"] and odd["shared"]["n"] == ""
+    assert [r["own"]["guide"] for r in odd["rows"]] == ["", "", "Other."]
+    silent = numbers_view(_numbers({}, {}, {"guide": ""}), 40)
+    assert silent["shared"]["guide"] == "" and silent["rows"][0]["own"]["guide"] == "Share right."
+    one = numbers_view(_numbers({}), 40)
+    assert one["shared"] is None and one["columns"] == ["n", "null"]
+
+
+def test_guides_that_name_their_row_are_said_once():
+    named = numbers_view(_numbers(*({"guide": f"Share of number-{i}."} for i in range(4))), 40)
+    assert named["shared"]["guide"] == "Share of [name]."
+
+
+@pytest.mark.parametrize(("count", "at_once", "folded"), [(10, 10, 0), (11, 8, 3), (60, 8, 32)])
+def test_many_numbers_are_folded_and_counted(count, at_once, folded):
+    shown = numbers_view(_numbers(*[{}] * count), 40)
+    assert (len(shown["rows"]), len(shown["folded"])) == (at_once, folded)
+    assert shown["more"] == max(0, count - 40)
+
+
+def test_long_tables_are_folded_and_counted(report):
+    rows = [[f"set {i}", 0.5, i] for i in range(60)]
+    report["checks"]["gap"]["tables"] = [{"title": "T", "columns": ["a", "b", "c"], "rows": rows}]
+    text = Page(render(report)).within("check-gap")
+    assert "32 more rows" in text and "And 20 more rows in the JSON" in text
+    assert all(f"set {i} " in text for i in range(40)) and "set 40 " not in text
+
+
+def test_papers_are_linked_by_arxiv_id_only(report):
+    report["actions"][0]["paper"] = "Guo et al., arXiv:1706.04599"
+    report["actions"][1]["paper"] = "javascript:alert(1)"
+    found = Page(render(report))
+    outward = [a["href"] for _, a in found.all("a") if not a["href"].startswith("#")]
+    assert outward == ["https://arxiv.org/abs/1706.04599"]
 
 
 def test_parts_hold_the_right_checks_in_the_right_order(built):
@@ -145,7 +196,9 @@ def test_page_needs_no_script_and_no_other_file(page):
         assert not any(k.startswith("on") for k in attrs), tag
         for key in ("src", "href", "xlink:href", "action", "style"):
             value = attrs.get(key, "#")
-            assert value.startswith(("#", "data:image/png;base64,")), (tag, key, value)
+            fine = value.startswith(("#", "data:image/png;base64,"))
+            paper = tag == "a" and re.fullmatch(r"https://arxiv\.org/abs/[\d.]+", value)
+            assert fine or paper, (tag, key, value)
     style = files("heldout.audit.report").joinpath("template/style.css").read_text()
     assert "url(" not in style and "@import" not in style
 
@@ -200,7 +253,7 @@ def test_text_alternatives_and_table_scopes(page):
     for _, attrs in charts:
         assert attrs["role"] == "img"
         assert set(attrs["aria-labelledby"].split()) <= set(ids)
-    links = [a["href"][1:] for _, a in page.all("a")]
+    links = [a["href"][1:] for _, a in page.all("a") if a["href"].startswith("#")]
     assert links and set(links) <= set(ids)
 
 

@@ -81,6 +81,14 @@ def test_shares_are_known_by_their_unit(unit, expected):
     assert not is_share(unit, 50.0)
 
 
+def test_a_difference_of_shares_is_counted_in_points():
+    lost = {"value": 0.31, "ci_low": 0.27, "ci_high": 0.35, "n": 9, "worse": "higher"}
+    words = number_words({**lost, "unit": "accuracy lost (0-1)", "null": 0.02, "null_label": "x"})
+    assert words["value"] == "31.0" and words["unit"] == "points of accuracy lost"
+    assert words["interval"] == "27.0 to 35.0" and words["null"] == "x 2.0"
+    assert number_words({**lost, "unit": "accuracy (0-1)"})["value"] == "31.0%"
+
+
 def test_numbers_that_are_not_known():
     words = number_words({"value": None, "ci_low": None, "ci_high": None, "n": 0, "unit": ""})
     assert (words["value"], words["interval"], words["n"]) == ("not known", "no interval", "0")

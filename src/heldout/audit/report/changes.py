@@ -70,7 +70,7 @@ def change_words(row: Mapping[str, Any]) -> dict[str, str]:
     change, low, high = row["difference"], row["ci_low"], row["ci_high"]
     percent = is_share(str(row["new"].get("unit") or ""), change)
     times = 100.0 if percent else 1.0
-    places = 1 if percent or new["unit"] == "points" else decimals(low, high, change)
+    places = 1 if percent or new["unit"].startswith("points") else decimals(low, high, change)
 
     def put(x: float | None) -> str:
         return figure(None if x is None else x * times, places, sign=True)

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from heldout.audit.report.check_view import BUDGETS
+from heldout.audit.report.budget import BUDGETS
 from heldout.audit.report.view import view
 
 MAX_BYTES = 2_000_000
@@ -25,7 +25,7 @@ def render(report: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> str:
     Everything on the page comes from the report's dict. Strings of the user's are escaped, and
     the page forbids scripts and outside resources by its content policy. A page over `max_bytes`
     is rendered again with fewer examples, smaller thumbnails and thinner figures, at last with
-    none (`check_view.BUDGETS`); what is left out is counted on the page and is in the JSON.
+    none (`budget.BUDGETS`); what is left out is counted on the page and is in the JSON.
 
     Args:
         report: the report's dict; see `heldout.audit.report.schema`.

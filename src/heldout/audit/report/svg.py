@@ -126,8 +126,8 @@ class _Rows:
     ) -> None:
         self.names, self.percent = names, percent
         longest = max(map(len, names))
-        self.above = longest > 18
-        self.left = 12.0 if self.above else min(120.0, 14 + 6.2 * longest)
+        self.above = longest > 22
+        self.left = 12.0 if self.above else min(150.0, 14 + 6.2 * longest)
         self.right = WIDTH - right
         self.step = 34.0 if self.above else 22.0
         self.top = 22.0

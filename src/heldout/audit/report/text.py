@@ -18,9 +18,11 @@ STATUS_WORDS = {
 """How a status is written for a reader."""
 
 _SHARES = re.compile(
-    r"\b(accuracy|share|rate|fraction|proportion|probability|confidence|recall|precision|coverage)"
+    r"\b(accuracy|share|rate|error|fraction|proportion|probability|confidence|recall|precision|"
+    r"coverage)"
 )
 _AVERAGE = re.compile(r"average precision")
+_CHANGES = re.compile(r"\b(difference|lost|loss|drop|gain|gap|minus)\b")
 _MINUS = "\u2212"
 
 
@@ -97,7 +99,8 @@ def is_share(unit: str, *values: float | None) -> bool:
     >>> is_share("accuracy (0-1)"), is_share("nats"), is_share("average precision (0-1)")
     (True, False, False)
     """
-    inside = all(v is None or -1.0001 <= v <= 1.0001 for v in values)
+    # Ends of an interval may lie a little outside of what a share can be.
+    inside = all(v is None or -2 <= v <= 2 for v in values)
     found = _SHARES.search(unit.lower()) and not _AVERAGE.search(unit.lower())
     return bool(found) and inside and "%" not in unit and "points" not in unit
 
@@ -147,16 +150,21 @@ def number_words(number: Mapping[str, Any]) -> dict[str, str]:
     ...     "unit": "accuracy (0-1)", "worse": "lower", "null": 0.1, "null_label": "chance"})
     >>> words["value"], words["interval"], words["unit"], words["worse"], words["null"]
     ('93.0%', '90.0% to 95.0%', 'accuracy', 'lower is worse', 'chance 10.0%')
+    >>> number_words({"value": 0.31, "unit": "accuracy lost (0-1)"})["unit"]
+    'points of accuracy lost'
     """
     unit = clean(number.get("unit") or "no unit", 120)
     value, low, high = (number.get(k) for k in ("value", "ci_low", "ci_high"))
-    percent = is_share(unit, value, low, high)
-    places = 1 if percent else decimals(low, high, value)
-    if unit.startswith("points"):
-        places = min(places, 1)
+    share = is_share(unit, value, low, high)
+    # A difference of two shares is counted in points: 5 % of what would be the question.
+    points = share and bool(_CHANGES.search(unit.lower()))
+    places = 1 if share or unit.startswith("points") else decimals(low, high, value)
+    if share:
+        unit = ("points of " if points else "") + unit.replace(" (0-1)", "")
 
     def put(x: float | None) -> str:
-        return figure(x, places, percent)
+        scaled = 100 * x if points and x is not None else x
+        return figure(scaled, places, share and not points)
 
     known = low is not None and high is not None
     null = number.get("null")
@@ -166,7 +174,7 @@ def number_words(number: Mapping[str, Any]) -> dict[str, str]:
         "interval": f"{put(low)} to {put(high)}" if known else "no interval",
         "level": f"{100 * float(number.get('level') or 0.95):g}%",
         "n": f"{number['n']:,}" if number.get("n") is not None else "not known",
-        "unit": unit.replace(" (0-1)", "") if percent else unit,
+        "unit": unit,
         "worse": f"{clean(number.get('worse', 'higher'), 20)} is worse",
         "null": "" if null is None else f"{label} {put(null)}",
         "guide": clean(number.get("guide") or "", 600),

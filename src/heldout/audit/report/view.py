@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from heldout.audit.report.budget import Budget
 from heldout.audit.report.check_view import (
-    Budget,
     action_key,
     anchor,
-    cell,
     check_view,
     figure_view,
+    paper_url,
 )
+from heldout.audit.report.table_view import cell
 from heldout.audit.report.text import (
     STATUS_WORDS,
     clean,
@@ -72,6 +73,8 @@ def _headline(
         )
         if head.get(key)
     ]
+    for _, number in numbers:  # under its own label, "points" says enough
+        number["unit"] = "points" if number["unit"].startswith("points ") else number["unit"]
     word = clean(head["word"], 40)
     level = {"ready": "passed", "caution": "warning", "not ready": "failed"}
     return {
@@ -113,6 +116,7 @@ def _action(action: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
         },
         "key": anchor(str(action.get("check", ""))),
         "place": action_key(action)[1],
+        "paper_url": paper_url(action.get("paper")),
         "gain": gain_words(action),
         "kind": clean(action.get("gain_kind") or "unknown", 20),
         "number": number_words(gain) if gain else None,
