@@ -282,6 +282,38 @@ def test_bad_data_is_refused() -> None:
         pergrad.gradient_norms(model, np.zeros((3, 4)), torch.zeros(3, dtype=torch.long))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["mlp", "positions_table", "tied", "direct"])
+def test_a_plan_serves_other_batches(name: str) -> None:
+    model, x, y = zoo.cases()[name]
+    plan = pergrad.plan_gradients(model, x, y)
+    expected = pergrad.gradient_norms(model, x, y)
+    order = torch.tensor([5, 0, 3, 2])
+    got = pergrad.gradient_norms(model, x[order], y[order], plan=plan)
+    torch.testing.assert_close(got, expected[order])
+    with pytest.raises(InputError, match="same params"):
+        pergrad.gradient_norms(model, x, y, params=list(plan.names)[:1], plan=plan)
+
+
+def test_positions_that_cancel_keep_their_digits() -> None:
+    """Sums over pairs of positions would lose most of float32 here."""
+    model = nn.Sequential(nn.Linear(40, 50), Mean(), nn.Linear(50, 3))
+    half = torch.randn(4, 1, 40, generator=torch.Generator().manual_seed(0))
+    x = torch.cat([half, -half * (1 - 1e-3)], 1)
+    y = torch.arange(4) % 3
+    got = pergrad.squared_norms(model, x, y)["0.weight"]
+    expected = pergrad.squared_norms(model.double(), x.double(), y)["0.weight"]
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=0)
+
+
+def test_long_texts_with_repeated_words() -> None:
+    """More positions than are compared in pairs."""
+    model = nn.Sequential(nn.Embedding(5, 4, padding_idx=2), nn.Tanh(), Mean(), nn.Linear(4, 3))
+    x = torch.randint(0, 5, (4, 150), generator=torch.Generator().manual_seed(0))
+    y = torch.arange(4) % 3
+    got = pergrad.gradient_norms(model.double(), x, y)
+    torch.testing.assert_close(got, flat(one_by_one(model, x, y)).norm(dim=1))
+
+
 def test_memory_plan_splits_the_data() -> None:
     """The peak of held activations follows the chunk, not the data."""
     model, x, y = zoo.cases()["conv2"]

@@ -5,15 +5,19 @@ from .api import (
     gradient_norms,
     gradient_summary,
     per_example_gradients,
+    plan_gradients,
     squared_norms,
 )
+from .plan import Plan
 from .run import cross_entropy
 
 __all__ = [
     "GradientSummary",
+    "Plan",
     "cross_entropy",
     "gradient_norms",
     "gradient_summary",
     "per_example_gradients",
+    "plan_gradients",
     "squared_norms",
 ]

@@ -19,6 +19,29 @@ MAX_BYTES = 4 * 2**30
 """Largest result that `per_example_gradients` makes without being asked to."""
 
 
+def plan_gradients(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    loss_fn: LossFn = cross_entropy,
+    params: Iterable[str] | None = None,
+) -> Plan:
+    """Look at the model once, for many later calls on batches of the same kind.
+
+    Runs the model forward and backward on three rows (of at least four given), and forward on
+    all rows given, to see that rows do not influence one another. Arguments and errors as in
+    `per_example_gradients`.
+
+    >>> model, x, y = nn.Linear(2, 2), torch.ones(8, 2), torch.zeros(8, dtype=torch.long)
+    >>> plan = plan_gradients(model, x, y)
+    >>> plan.fallback, gradient_norms(model, x, y, plan=plan).shape
+    (frozenset(), torch.Size([8]))
+    """
+    chosen = select_parameters(model, params)
+    return drive(model, x, y, loss_fn, chosen, None, lambda _: [])
+
+
 def per_example_gradients(
     model: nn.Module,
     x: Tensor,
@@ -27,6 +50,7 @@ def per_example_gradients(
     loss_fn: LossFn = cross_entropy,
     params: Iterable[str] | None = None,
     chunk: int | None = None,
+    plan: Plan | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, Tensor]:
     """Return the gradient of every example's own loss.
@@ -42,6 +66,7 @@ def per_example_gradients(
         loss_fn: maps (outputs, y) to one loss per example, (n,).
         params: names of parameters; all by default.
         chunk: examples at a time; by default what fits in 256 MiB.
+        plan: from `plan_gradients`, to save the first look at the model in repeated calls.
         max_bytes: refuse a larger result.
 
     Returns:
@@ -69,7 +94,7 @@ def per_example_gradients(
             "gradient_norms or gradient_summary, which hold no gradients; fewer rows or params=",
         )
     stack = Stack(chosen, len(x))
-    drive(model, x, y, loss_fn, chosen, chunk, lambda plan: [stack])
+    drive(model, x, y, loss_fn, chosen, chunk, lambda _: [stack], plan)
     return stack.values
 
 
@@ -81,6 +106,7 @@ def squared_norms(
     loss_fn: LossFn = cross_entropy,
     params: Iterable[str] | None = None,
     chunk: int | None = None,
+    plan: Plan | None = None,
 ) -> dict[str, Tensor]:
     """Return ||g_i||^2 per parameter, (n,) each, without holding the gradients.
 
@@ -92,11 +118,11 @@ def squared_norms(
     chosen = select_parameters(model, params)
     made: list[Squares] = []
 
-    def sinks(plan: Plan) -> list[Squares]:
-        made.append(Squares(chosen, plan.uses, len(x)))
+    def sinks(used: Plan) -> list[Squares]:
+        made.append(Squares(chosen, used.uses, len(x)))
         return made
 
-    drive(model, x, y, loss_fn, chosen, chunk, sinks)
+    drive(model, x, y, loss_fn, chosen, chunk, sinks, plan)
     _require_finite(made[0].values)
     return made[0].values
 
@@ -109,6 +135,7 @@ def gradient_norms(
     loss_fn: LossFn = cross_entropy,
     params: Iterable[str] | None = None,
     chunk: int | None = None,
+    plan: Plan | None = None,
 ) -> Tensor:
     """Return the Euclidean norm of every example's gradient, (n,).
 
@@ -124,7 +151,7 @@ def gradient_norms(
     >>> gradient_norms(model, torch.zeros(1, 3), torch.tensor([0]))  # d = (-1/2, 1/2), bias only
     tensor([0.7071])
     """
-    parts = squared_norms(model, x, y, loss_fn=loss_fn, params=params, chunk=chunk)
+    parts = squared_norms(model, x, y, loss_fn=loss_fn, params=params, chunk=chunk, plan=plan)
     return torch.stack(list(parts.values())).sum(0).sqrt_()
 
 
@@ -152,6 +179,7 @@ def gradient_summary(
     loss_fn: LossFn = cross_entropy,
     params: Iterable[str] | None = None,
     chunk: int | None = None,
+    plan: Plan | None = None,
 ) -> GradientSummary:
     """Return norms, mean and inner products of the per-example gradients, in two passes.
 
@@ -168,18 +196,18 @@ def gradient_summary(
     total = Total(chosen)
     made: list[Squares] = []
 
-    def first(plan: Plan) -> list[Squares | Total]:
-        made.append(Squares(chosen, plan.uses, len(x)))
+    def first(used: Plan) -> list[Squares | Total]:
+        made.append(Squares(chosen, used.uses, len(x)))
         return [made[0], total]
 
-    drive(model, x, y, loss_fn, chosen, chunk, first)
+    plan = drive(model, x, y, loss_fn, chosen, chunk, first, plan)
     squares = made[0].values
     _require_finite(squares)
     mean = {name: value / len(x) for name, value in total.values.items()}
     norms = torch.stack(list(squares.values())).sum(0).sqrt()
     inverse = torch.where(norms > 0, 1 / norms.clamp_min(torch.finfo(norms.dtype).tiny), 0)
     inner, unit = Inner(mean, len(x)), Total(chosen, inverse)
-    drive(model, x, y, loss_fn, chosen, chunk, lambda plan: [inner, unit])
+    drive(model, x, y, loss_fn, chosen, chunk, lambda _: [inner, unit], plan)
     unit_mean = {name: value / len(x) for name, value in unit.values.items()}
     return GradientSummary(squares, mean, inner.values, unit_mean, len(x))
 

@@ -12,6 +12,9 @@ from torch import Tensor
 from .linear import row_squares
 from .tapped import Tapped
 
+PAIRED_POSITIONS = 128
+"""Up to this many positions, comparing all pairs is cheaper than sorting the indices."""
+
 
 def _flat(call: Tapped) -> tuple[Tensor, Tensor]:
     n = call.a.shape[0]
@@ -41,6 +44,11 @@ def squares(call: Tapped, role: str) -> Tensor:
     index, d = _flat(call)
     if index.shape[1] == 1:
         return row_squares(d[:, 0])
+    if index.shape[1] <= PAIRED_POSITIONS:
+        # Row sums repeated at every position that looked the row up, each counted once over.
+        same = (index.unsqueeze(1) == index.unsqueeze(2)).to(d.dtype)
+        met = torch.bmm(same, d).square_().sum(2)
+        return (met / same.sum(2)).sum(1)
     rows = call.shapes[role][0]
     keys, place = torch.unique(_keys(index, rows), return_inverse=True)
     met = d.new_zeros(len(keys), d.shape[-1]).index_add_(0, place, d.flatten(0, 1))

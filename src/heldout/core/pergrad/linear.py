@@ -13,6 +13,9 @@ from torch import Tensor
 
 from .tapped import Tapped, slices
 
+CANCELLED = 0.05
+"""Below this share of the positions' own squares a sum over pairs is computed again by entries."""
+
 
 def _flat(call: Tapped) -> tuple[Tensor, Tensor]:
     # (n, positions, width) for both, or (n, width) when there is one position
@@ -46,22 +49,30 @@ def squares(call: Tapped, role: str) -> Tensor:
     if d.ndim == 2:
         return row_squares(a) * row_squares(d)
     t, wide, tall = a.shape[1], a.shape[2], d.shape[2]
-    # The products of positions lose more digits when positions cancel: only for a real saving.
-    if 2 * t * (wide + tall) <= wide * tall:
-        return _by_positions(a, d)
+    return _by_positions(a, d) if t * (wide + tall) < wide * tall else _by_entries(a, d)
+
+
+def _by_entries(a: Tensor, d: Tensor) -> Tensor:
     out = a.new_empty(a.shape[0])
-    for part in slices(a.shape[0], wide * tall):
+    for part in slices(a.shape[0], a.shape[2] * d.shape[2]):
         out[part] = row_squares(torch.bmm(d[part].transpose(1, 2), a[part]).flatten(1))
     return out
 
 
 def _by_positions(a: Tensor, d: Tensor) -> Tensor:
-    out = a.new_empty(a.shape[0])
+    out, alone = a.new_empty(a.shape[0]), a.new_empty(a.shape[0])
     for part in slices(a.shape[0], 2 * a.shape[1] ** 2):
-        left = torch.bmm(a[part], a[part].transpose(1, 2)).flatten(1)
-        right = torch.bmm(d[part], d[part].transpose(1, 2)).flatten(1)
-        out[part] = torch.linalg.vecdot(left, right)
-    return out.clamp_min_(0)
+        left = torch.bmm(a[part], a[part].transpose(1, 2))
+        right = torch.bmm(d[part], d[part].transpose(1, 2))
+        out[part] = torch.linalg.vecdot(left.flatten(1), right.flatten(1))
+        alone[part] = torch.linalg.vecdot(
+            left.diagonal(dim1=1, dim2=2), right.diagonal(dim1=1, dim2=2)
+        )
+    # Where positions cancel, the sum of products has lost digits that the entries still have.
+    lossy = torch.nonzero(out < CANCELLED * alone).flatten()
+    if len(lossy):
+        out[lossy] = _by_entries(a[lossy], d[lossy])
+    return out
 
 
 def total(call: Tapped, role: str) -> Tensor:

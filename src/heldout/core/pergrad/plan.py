@@ -35,7 +35,9 @@ class Plan:
     floats_each: int
     """Numbers that one example holds between forward and backward, roughly."""
     outputs: Tensor
-    """Model outputs for the rows of the first look."""
+    """Model outputs for the rows of the first look; empty once they were compared."""
+    names: frozenset[str]
+    """Parameters that the plan is for."""
 
 
 def make_plan(
@@ -63,7 +65,7 @@ def make_plan(
             uses[owner.name] = uses.get(owner.name, 0) + (1 if owner.push is None else 2)
     return Plan(
         look.sites, settings.skip, settings.lookups, settings.anchored, uses,
-        look.floats_each, look.outputs,
+        look.floats_each, look.outputs, frozenset(params),
     )  # fmt: skip
 
 

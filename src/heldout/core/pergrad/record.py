@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .rules import BINDERS, VIEWS, Bound
+from .rules import BINDERS, VIEWS, Bound, with_statistics
 from .tapped import Layout
 
 
@@ -135,6 +135,8 @@ class Recorder(TorchFunctionMode):
             *[cut.get(id(arg), arg) for arg in args],
             **{key: cut.get(id(arg), arg) for key, arg in kwargs.items()},
         )
+        if func is F.layer_norm:
+            bound = with_statistics(bound, out)
         number = len(watch.calls)
         watch.calls.append((bound, out, owners))
         held, version = [bound], bound.a._version  # emptied in the backward pass: frees memory
