@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import heldout
 from heldout.audit.api import recheck
 from heldout.audit.checks import CHECKS
+from heldout.audit.report.schema import validate
 from heldout.audit.result import STATUSES
 from heldout.core.errors import ArtifactError, InputError
 
@@ -75,6 +76,7 @@ def test_network_with_loaders_comes_back_as_it_was(wine, tmp_path):
         out=tmp_path,
     )
     _check_contract(report)
+    validate(report.to_dict(), CHECKS)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert [m.training for m in net.modules()] == modes
     assert [p.requires_grad for p in net.parameters()] == flags

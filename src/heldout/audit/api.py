@@ -89,6 +89,7 @@ def audit_task(
     settings: Settings,
     out: Path,
     title: str = "",
+    command: str = "",
     show_plan: Callable[[list[Planned]], None] = lambda planned: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Report:
@@ -99,6 +100,7 @@ def audit_task(
         settings: of the audit.
         out: folder for artifacts and report.
         title: of the report.
+        command: that made it, for the report.
         show_plan: called with the plan before anything runs.
         tell: called with progress in words.
     """
@@ -111,7 +113,7 @@ def audit_task(
     context.tell = tell
     measure_gains(context, results)
     manifest = context.artifacts.manifest
-    manifest["title"] = title
+    manifest |= {"title": title, "command": command}
     manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     context.artifacts.save_manifest()
     report = make_report(context.artifacts, results)

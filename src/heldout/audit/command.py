@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -33,14 +35,14 @@ class Options:
     file: Annotated[str, tyro.conf.Positional] = ""
     """Python file that defines model() and data() -> dict(train=, test=, shifted=, groups=), and
     optionally fit(dataset, seed); the built-in example when left out."""
-    out: Path = Path("audit")
-    """Folder for report.html, report.json and the artifacts."""
+    out: Path | None = None
+    """Folder for report.html, report.json and the artifacts; audit/, or that of --from."""
     weights: Path | None = None
     """Weights for model(): .safetensors, or .pt saved from state_dict()."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Folder of an earlier audit: check again what it collected, without the model."""
     compare: Path | None = None
-    """report.json of an earlier audit: print what changed."""
+    """report.json of an earlier audit: print what changed, and write compare.html."""
     fail_on: str = "never"
     """Exit with 1 when a check is at least this bad: never, warning, failed, or a list such as
     leakage,label_noise>=warning."""
@@ -64,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     options = tyro.cli(Options, args=list(arguments), prog="heldout audit")
     console = Console(stderr=True)
     try:
-        return _run(options, console)
+        return _run(options, console, shlex.join(["heldout", "audit", *arguments]))
     except HeldoutError as error:
         console.print(f"[bold red]heldout audit[/]: {type(error).__name__}", highlight=False)
         console.print(str(error), markup=False, highlight=False)
@@ -74,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _run(options: Options, console: Console) -> int:
+def _run(options: Options, console: Console, command: str) -> int:
     from heldout.audit.report.gate import exceeds
 
     # A typo in --fail-on should not cost the whole audit.
@@ -82,7 +84,7 @@ def _run(options: Options, console: Console) -> int:
     old = read_json(options.compare) if options.compare else None
     if options.from_ is not None:
         report = recheck(options.from_)
-        report.save(options.out if options.out != Path("audit") else options.from_)
+        report.save(_folder(options))
     else:
         task, title = _task(options, console)
         if options.plan_only:
@@ -90,40 +92,41 @@ def _run(options: Options, console: Console) -> int:
 
             _show_plan(console, plan(task, measure_speed(task), options.settings))
             return 0
-        report = _audit(options, console, task, title)
+        with console.status("reading") as status:
+            report = audit_task(
+                task,
+                options.settings,
+                _folder(options),
+                title,
+                command,
+                (lambda planned: None) if options.quiet else partial(_show_plan, console),
+                (lambda text: None) if options.quiet else status.update,
+            )
     return _finish(options, console, report, old)
 
 
-def _audit(options: Options, console: Console, task: Task, title: str) -> Report:
-    if options.quiet:
-        return audit_task(task, options.settings, options.out, title)
-    with console.status("reading") as status:
-
-        def show(planned: list[Planned]) -> None:
-            _show_plan(console, planned)
-
-        return audit_task(
-            task, options.settings, options.out, title, show, lambda text: status.update(text)
-        )
+def _folder(options: Options) -> Path:
+    return options.out or options.from_ or Path("audit")
 
 
 def _finish(options: Options, console: Console, report: Report, old: Any) -> int:
     from heldout.audit.report import card, compare, gate, junit, pytest_file, terminal
 
     content = report.to_dict()
-    outputs = (
-        (options.junit, junit.junit),
-        (options.pytest, pytest_file.pytest_file),
-        (options.card, card.card),
-    )
-    for path, render in outputs:
-        if path is not None:
-            write_text(path, render(content))
+    folder = _folder(options)
+    if options.junit is not None:
+        write_text(options.junit, junit.junit(content, options.fail_on))
+    if options.pytest is not None:
+        path = str(folder / "report.json")
+        write_text(options.pytest, pytest_file.pytest_file(content, path))
+    if options.card is not None:
+        write_text(options.card, card.card(content))
     out = Console()
     out.print(terminal.summary(content))
     if old is not None:
-        out.print(compare.render_text(compare.compare(old, content)))
-    folder = options.from_ if options.from_ and options.out == Path("audit") else options.out
+        changes = compare.compare(old, content)
+        write_text(folder / "compare.html", compare.render_html(changes))
+        out.print(compare.render_text(changes), markup=False, highlight=False)
     out.print(f"Report: {folder / 'report.html'}", highlight=False)
     over = gate.exceeds(content, options.fail_on)
     if over:

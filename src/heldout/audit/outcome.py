@@ -54,7 +54,7 @@ class Report:
                     "data": data,
                     "checks": checks,
                     "actions": [_action(a) for a in self.actions],
-                    "settings": m["settings"],
+                    "settings": {**m["settings"], "command": m.get("command") or None},
                     "environment": m["environment"],
                     "timings": {k: v["seconds"] for k, v in m.get("collectors", {}).items()},
                 }

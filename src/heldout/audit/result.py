@@ -208,6 +208,16 @@ class CheckResult:
         """What to do about it."""
         return self.finding.actions
 
+    @property
+    def tables(self) -> list[Table]:
+        """Tables behind the numbers."""
+        return self.finding.tables
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Data of the figures; the report draws them."""
+        return self.finding.figures
+
     def to_dict(self) -> dict[str, Any]:
         """Return what the JSON holds of it."""
         return dict(
