@@ -90,12 +90,13 @@ def _parts(artifacts: Artifacts) -> list[_Part]:
     right = artifacts.correct("test")[rows]
     names = [s for s in artifacts.splits if s != "train"]
     truth = {s: whole.get(f"labels/{s}") for s in names}
-    probes = [artifacts.read(f"interventions/probe-{k}") for k in range(len(about["name"]))]
+    probes = _by_part(artifacts, "probed")
+    answers = _by_part(artifacts, "asked")
     seen_by = [whole["whole/test"], *(p[a] for p in probes for a in p if a.endswith("/test"))]
     best = max(float(right.mean()), *(float(np.mean(a == truth["test"])) for a in seen_by))
     found = []
     for k, (name, probe) in enumerate(zip(about["name"].tolist(), probes, strict=True)):
-        asked = artifacts.read(f"interventions/{k}")
+        asked = answers[k]
         cells = about["cells"][about["start"][k] : about["start"][k + 1]]
         seen = evidence(
             right,
@@ -110,6 +111,17 @@ def _parts(artifacts: Artifacts) -> list[_Part]:
         share = float(about["share"][k])
         found.append(_Part(k, name, kind, space, share, frozenset(cells.tolist()), seen))
     return found
+
+
+def _by_part(artifacts: Artifacts, what: str) -> list[Arrays]:
+    """Arrays of each part, in order."""
+    found: dict[int, Arrays] = {}
+    for key in artifacts.keys("interventions"):
+        if key.startswith(f"interventions/{what}-"):
+            for name, array in artifacts.read(key).items():
+                k, rest = name.split("/", 1)
+                found.setdefault(int(k), {})[rest] = array
+    return [found[k] for k in sorted(found)]
 
 
 def _reliance(asked: Arrays) -> Reliance:
@@ -158,9 +170,10 @@ def _examples(artifacts: Artifacts, cues: list[_Part]) -> list[Example]:
     labels, index = artifacts.labels("test"), artifacts.index("test")
     assert labels is not None
     right = artifacts.correct("test")[rows]
+    answers = _by_part(artifacts, "asked")
     found: dict[int, Example] = {}
     for p in cues:
-        asked = artifacts.read(f"interventions/{p.k}")
+        asked = answers[p.k]
         wrong = 1 - np.concatenate([asked["randomized"], asked["swapped"] == labels[rows]])
         score = np.where(right, wrong.mean(axis=0), 0.0)
         for i in np.flatnonzero(score > 0).tolist():

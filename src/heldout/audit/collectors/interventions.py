@@ -20,8 +20,10 @@ from heldout.dynamics.reliance import bound_within_classes, feature_reliance, re
 COLLECTOR = Collector("interventions", "Regions randomized, kept and swapped", order=20)
 
 DRAWS = 3
+_PER_FILE = 8
 _ROWS = 1000  # test examples that are intervened on
 _FEWEST = 200
+_PER_FILE = 8
 _PROBE_ROWS = 1000
 _WIDEST = 400  # cells that a probe sees; more are thinned evenly
 _FULL_PROBES = 10  # regions whose complement is probed too, where the model leans on them at all,
@@ -42,7 +44,13 @@ def plan(task: Task, speed: Speed, settings: Settings) -> Cost:
 
 
 def collect(context: Context) -> None:
-    """Store `interventions/sample`, `interventions/regions`, and `interventions/<k>` per region."""
+    """Store `interventions/...`: what was asked of the model, and the probes' answers.
+
+    `sample` (test rows), `regions` (name, kind, space, share, cells of each), `whole` (labels and
+    the probe on everything); `asked-<first>` and `probed-<first>`, 8 regions a file, with names
+    `<k>/randomized`, `<k>/alone`, `<k>/swapped`, `<k>/donors`; `<k>/alone/<split>`,
+    `<k>/rest/<split>`, `<k>/bound`.
+    """
     task, seed = context.task, context.settings.seed
     train = task.splits["train"]
     fit_rows = _sample(len(train), _PROBE_ROWS, stream(seed, "interventions", "train"))
@@ -54,10 +62,25 @@ def collect(context: Context) -> None:
     rows = _sample(len(task.splits["test"]), limit, stream(seed, "interventions", "test"))
     context.keep("interventions/sample", lambda: {"rows": rows})
     context.keep("interventions/regions", lambda: _described(found))
-    for k, region in enumerate(found):
-        context.tell(f"{region.name}: {k + 1} of {len(found)}")
-        context.keep(f"interventions/{k}", partial(_reliance, context, region, k, rows))
+    for block in _blocks(found):
+        context.tell(f"part {block[-1] + 1} of {len(found)}")
+        context.keep(
+            f"interventions/asked-{block[0]}", partial(_asked, context, found, block, rows)
+        )
     _probes(context, found, fit_rows, rows)
+
+
+def _blocks(found: list[Region]) -> list[list[int]]:
+    """Regions by the file that they share: a file each would cost more than the work."""
+    every = list(range(len(found)))
+    return [every[i : i + _PER_FILE] for i in range(0, len(every), _PER_FILE)]
+
+
+def _asked(
+    context: Context, found: list[Region], block: list[int], rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    stored = {k: _reliance(context, found[k], k, rows) for k in block}
+    return {f"{k}/{name}": v for k, of in stored.items() for name, v in of.items()}
 
 
 def _reliance(context: Context, region: Region, k: int, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -84,15 +107,22 @@ def _probes(context: Context, found: list[Region], fit_rows: np.ndarray, rows: n
         splits[name] = task.splits[name].take(chosen)
     tables = _Tables(splits)
     context.keep("interventions/whole", lambda: _whole(context, tables))
-    harm = np.array([_harm(context, k, rows) for k in range(len(found))])
+    harm = _harm(context, found, rows)
     first = np.argsort(-harm, kind="stable")[:_FULL_PROBES].tolist()
     matter = {k for i, k in enumerate(first) if i < _REFERENCE or harm[k] >= _LEANS}
-    for k, region in enumerate(found):
-        context.tell(f"probe {k + 1} of {len(found)}")
+    for block in _blocks(found):
+        context.tell(f"probe {block[-1] + 1} of {len(found)}")
         context.keep(
-            f"interventions/probe-{k}",
-            partial(_probe, context, tables, region, k in matter),
+            f"interventions/probed-{block[0]}",
+            partial(_probed, context, tables, found, block, matter),
         )
+
+
+def _probed(
+    context: Context, tables: _Tables, found: list[Region], block: list[int], matter: set[int]
+) -> dict[str, np.ndarray]:
+    stored = {k: _probe(context, tables, found[k], k in matter) for k in block}
+    return {f"{k}/{name}": v for k, of in stored.items() for name, v in of.items()}
 
 
 class _Tables:
@@ -148,7 +178,10 @@ def _answers(
     views = {k: _view(v, cells) for k, v in tables.of(space).items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # rows without out-of-bag votes: left at 0
-        probe = region_probe(views.pop("train"), labels, views, seed)
+        train = views.pop("train")
+        # One column needs few trees, and there may be dozens of them.
+        trees = 12 if train.shape[1] == 1 else 40
+        probe = region_probe(train, labels, views, seed, trees)
     return {k: v.astype(np.int16) for k, v in probe.answers.items()}, probe.out_of_bag
 
 
@@ -158,11 +191,19 @@ def _view(table: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return np.asarray(table[:, cells].reshape(len(table), -1))
 
 
-def _harm(context: Context, k: int, rows: np.ndarray) -> float:
-    stored = context.artifacts.read(f"interventions/{k}")
+def _harm(context: Context, found: list[Region], rows: np.ndarray) -> np.ndarray:
+    """Accuracy lost by swapping each region."""
     truth = context.task.labels("test")[rows]
     right = context.artifacts.correct("test")[rows].mean()
-    return float(right - (stored["swapped"] == truth).mean())
+    stored = _merged(context, found)
+    return np.array([right - (stored[f"{k}/swapped"] == truth).mean() for k in range(len(found))])
+
+
+def _merged(context: Context, found: list[Region]) -> dict[str, np.ndarray]:
+    merged: dict[str, np.ndarray] = {}
+    for block in _blocks(found):
+        merged |= context.artifacts.read(f"interventions/asked-{block[0]}")
+    return merged
 
 
 def _described(found: list[Region]) -> dict[str, np.ndarray]:
