@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heldout.bench.image_corruptions import IMAGE_KINDS
-from heldout.bench.table_corruptions import TABLE_KINDS
+from heldout.bench.image_corruptions import IMAGE_KINDS, IMAGE_SWAPS
+from heldout.bench.table_corruptions import TABLE_KINDS, TABLE_SWAPS
 from heldout.core.errors import InputError
 
 EXAMPLE_KINDS = ("noise", "blur", "rotation", "contrast", "occlusion")
 LEVELS = {1: 0.25, 2: 0.5, 3: 0.85}
+SWAP_KINDS = (*TABLE_SWAPS, *IMAGE_SWAPS)
 RESAMPLE_KINDS = ("tilt", "region", "class_prior", "hard")
 
 
@@ -34,6 +35,7 @@ def corrupt(
     severity: float,
     rng: np.random.Generator,
     value_range: tuple[float, float] | None = None,
+    donor: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Perturb every example of `x` by one kind of corruption.
 
@@ -41,6 +43,7 @@ def corrupt(
     column). Images (n, C, H, W) are mapped from `value_range` (default: the range of `x`) to
     [0, 1], perturbed, and mapped back. Severity runs over (0, 1]; 1 is about as far as most
     models still beat chance. `LEVELS` holds three named severities.
+    `SWAP_KINDS` put parts of other examples in: of `x` itself, or of `donor`, shaped like `x`.
 
     Returns a new array of the shape of `x`. Cost: one pass over `x`.
     Raises InputError for an unknown kind, a severity outside (0, 1] or a wrong shape.
@@ -55,11 +58,13 @@ def corrupt(
         raise InputError(f"corruption {kind!r}", f"one of {', '.join(known)}", "corruption_kinds()")
     if not 0 < severity <= 1:
         raise InputError(f"severity {severity}", "a number in (0, 1]", "LEVELS[1], [2] or [3]")
+    more = {} if donor is None or kind not in SWAP_KINDS else {"donor": np.asarray(donor)}
     if x.ndim == 2:
-        return TABLE_KINDS[kind](x, severity, rng)
+        return TABLE_KINDS[kind](x, severity, rng, **more)
     low, high = value_range if value_range is not None else (float(x.min()), float(x.max()))
     width = max(high - low, 1e-12)
-    return low + width * IMAGE_KINDS[kind]((x - low) / width, severity, rng)
+    more = {k: (v - low) / width for k, v in more.items()}
+    return low + width * IMAGE_KINDS[kind]((x - low) / width, severity, rng, **more)
 
 
 def example_shifts(

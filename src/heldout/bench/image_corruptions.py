@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 Images = NDArray[np.float64]
-ImageKind = Callable[[Images, float, np.random.Generator], Images]
+ImageKind = Callable[..., Images]
 
 
 def _signs(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -157,6 +157,44 @@ def _compression(x: Images, s: float, rng: np.random.Generator) -> Images:
     return np.clip(fft.idctn(step * np.round(coefficients / step), axes=(2, 3), norm="ortho"), 0, 1)
 
 
+def _patch_swap(
+    x: Images, s: float, rng: np.random.Generator, donor: Images | None = None
+) -> Images:
+    # A block from another image: breaks a cue that sits in one place, and the statistics stay.
+    n, _, h, w = x.shape
+    bh, bw = max(1, round(0.7 * s * h)), max(1, round(0.7 * s * w))
+    top = rng.integers(0, h - bh + 1, n)[:, None, None]
+    left = rng.integers(0, w - bw + 1, n)[:, None, None]
+    rows, cols = np.arange(h)[None, :, None], np.arange(w)[None, None, :]
+    inside = (rows >= top) & (rows < top + bh) & (cols >= left) & (cols < left + bw)
+    other = (x if donor is None else donor)[rng.permutation(n)]
+    return np.where(inside[:, None], other, x)
+
+
+def _frame(x: Images, s: float, rng: np.random.Generator, donor: Images | None = None) -> Images:
+    # The border blanked, or another image's border: a scanner's mark, a caption, a crop.
+    n, _, h, w = x.shape
+    width = max(1, round(0.25 * s * min(h, w)))
+    rows, cols = np.arange(h)[:, None], np.arange(w)[None, :]
+    inner = (rows >= width) & (rows < h - width) & (cols >= width) & (cols < w - width)
+    other = (x if donor is None else donor)[rng.permutation(n)]
+    return np.where(inner, x, 0.0 if rng.random() < 0.3 else other)
+
+
+def _band_swap(
+    x: Images, s: float, rng: np.random.Generator, donor: Images | None = None
+) -> Images:
+    # Fine or coarse cosine coefficients of another image: breaks a cue of texture or of shading.
+    h, w = x.shape[2:]
+    u = np.maximum(np.arange(h)[:, None] / h, np.arange(w)[None, :] / w)
+    swapped = u > 1 - 0.8 * s if rng.random() < 0.5 else u < 0.3 * s
+    coefficients = fft.dctn(x, axes=(2, 3), norm="ortho")
+    source = x if donor is None else donor
+    other = fft.dctn(source[rng.permutation(len(x))], axes=(2, 3), norm="ortho")
+    mixed = np.where(swapped, other, coefficients)
+    return np.clip(fft.idctn(mixed, axes=(2, 3), norm="ortho"), 0, 1)
+
+
 IMAGE_KINDS: dict[str, ImageKind] = {
     "noise": _noise,
     "blur": _blur,
@@ -176,4 +214,10 @@ IMAGE_KINDS: dict[str, ImageKind] = {
     "pixelate": _pixelate,
     "posterize": _posterize,
     "compression": _compression,
+    "patch_swap": _patch_swap,
+    "frame": _frame,
+    "band_swap": _band_swap,
 }
+
+IMAGE_SWAPS = ("patch_swap", "frame", "band_swap")
+"""Kinds that take parts of other images, and can take them from donor images."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float64]
-TableKind = Callable[[Rows, float, np.random.Generator], Rows]
+TableKind = Callable[..., Rows]
 
 
 def _noise(x: Rows, s: float, rng: np.random.Generator) -> Rows:
@@ -55,16 +55,17 @@ def _column_mask(x: Rows, s: float, rng: np.random.Generator) -> Rows:
     return out
 
 
-def _column_shuffle(x: Rows, s: float, rng: np.random.Generator) -> Rows:
-    out = x.copy()
+def _column_shuffle(x: Rows, s: float, rng: np.random.Generator, donor: Rows | None = None) -> Rows:
+    out, other = x.copy(), x if donor is None else donor
     for j in _columns(x.shape[1], s, rng):
-        out[:, j] = out[rng.permutation(len(x)), j]
+        out[:, j] = other[rng.permutation(len(x)), j]
     return out
 
 
-def _swap(x: Rows, s: float, rng: np.random.Generator) -> Rows:
+def _swap(x: Rows, s: float, rng: np.random.Generator, donor: Rows | None = None) -> Rows:
     # Entries drawn from their own column: the marginals stay, the row falls apart.
-    other = np.take_along_axis(x, rng.integers(0, len(x), x.shape), axis=0)
+    source = x if donor is None else donor
+    other = np.take_along_axis(source, rng.integers(0, len(x), x.shape), axis=0)
     return np.where(rng.random(x.shape) < 0.8 * s, other, x)
 
 
@@ -115,3 +116,6 @@ TABLE_KINDS: dict[str, TableKind] = {
     "warp": _warp,
     "outliers": _outliers,
 }
+
+TABLE_SWAPS = ("column_shuffle", "swap")
+"""Kinds that take parts of other rows, and can take them from a donor table."""
