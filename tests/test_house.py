@@ -145,6 +145,17 @@ def test_the_package_has_lower_bounds_only() -> None:
     assert names - pinned == set() and "torch==2.13.0" in pins
 
 
+def test_the_citation_is_of_this_version() -> None:
+    versions = [
+        re.search(pattern, (ROOT / name).read_text(), re.M)
+        for pattern, name in (
+            (r"^version: (\S+)", "CITATION.cff"),
+            (r'^__version__ = "(.+)"', "src/heldout/__init__.py"),
+        )
+    ]
+    assert versions[0] and versions[1] and versions[0][1] == versions[1][1]
+
+
 def test_the_checks_themselves_find_what_they_look_for() -> None:
     long = "def f():\n" + "    x = 1\n" * FUNCTION_LIMIT
     assert too_long_functions(ast.parse(long)) == [f"f: {FUNCTION_LIMIT + 1} lines"]
