@@ -134,7 +134,7 @@ def summary(rows: list[dict], models: list[str]) -> dict:
             entry: dict = {"sets": len(names), "runs": len(some)}
             values = {"rate_error": lambda r: abs(r["alone_rate"] - r["planted"]),
                       "rate_within_5": lambda r: abs(r["alone_rate"] - r["planted"]) <= 0.05,
-                      "interval_covers": lambda r: r["alone_low"] <= r["planted"] <= r["alone_high"],
+                      "covered": lambda r: r["alone_low"] <= r["planted"] <= r["alone_high"],
                       "low_above_3": lambda r: r["alone_low"] > 0.03,
                       "seconds": lambda r: r["seconds"]}  # fmt: skip
             for m in (m for m in models if f"fit_{m}" in some[0]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class ProbeOptions:
     """Folds of the probes that have no leave-one-out or out-of-bag prediction."""
     trees: int = 200
     """Trees per forest."""
+    net: NetProbeOptions = NetProbeOptions()
+    """Shape and training of the small networks."""
     max_rows: int = 20_000
     """With more rows, the slow probes (forests, logistic) are left out."""
 
@@ -160,8 +162,8 @@ def _laplace(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOption
 def _net(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions) -> FloatArray:
     folds = stratified_folds(y, o.folds, stream(seed, "folds"))
     # Wide rows and many rows cost most; fewer members keep the time level.
-    members = 3 if x.shape[1] <= 80 else 2
-    runs = train_net_folds(x, y, folds, classes, seed, NetProbeOptions(members=members))
+    members = o.net.members if x.shape[1] <= 80 else max(1, o.net.members - 1)
+    runs = train_net_folds(x, y, folds, classes, seed, replace(o.net, members=members))
     rows = np.arange(len(y))
     losses = [-np.log(np.maximum(p[rows, y], 1e-4)).mean() for p in runs]
     # When to stop is one number read off thousands of held-out labels.

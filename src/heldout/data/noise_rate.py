@@ -18,6 +18,8 @@ _RATES = np.linspace(0.0, 0.6, 121)
 _POWERS = np.array([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 14.0])
 _HEIGHTS = np.linspace(0.0, 0.75, 16)
 _BINS = 40
+_CORROBORATED = 0.02  # lapse rate that confirms a floor
+_BEYOND_DOUBT = 0.12  # a floor this high needs no confirmation
 _FLOOR = 0.002  # share of disagreement that even clean, easy rows may show
 
 
@@ -100,10 +102,11 @@ def noise_rate(
 ) -> Interval:
     """Rate of wrong labels, from the error floor and the lapse rate together.
 
-    Both err upwards on hard clean data and downwards nowhere in the same way: the floor counts
-    overlap that reaches into the most confident rows, the lapse rate misses what saturated
-    scores hide. Two classes: the floor. Four or more: the smaller of the two, the lapse rate
-    being well identified. Three: their mean.
+    The floor errs upwards on hard classes, whose overlap reaches into the most confident rows;
+    the lapse rate errs downwards where scores saturate, above all with two classes and many
+    errors. Two classes: their mean, moving to the floor alone between floors of 20 % and 30 %.
+    Three: their mean. Four or more: the smaller of the two, the lapse rate being well identified.
+    These rules were chosen on half of 43 real tables and kept for the other half.
 
     Args:
         sources: name to (n, C) held-out probabilities.
@@ -112,8 +115,8 @@ def noise_rate(
         linear: sources with unbounded scores, for the second reading of the lapse rate.
 
     Returns:
-        Estimate and interval; the lower end is the smaller of both methods' lower ends, so that
-        a finding needs both to agree.
+        Estimate and interval. The lower end is above 0 only where both methods see errors, or
+        where the floor is above 12 % beyond doubt: otherwise hard classes may be the cause.
 
     >>> p = np.tile([[0.98, 0.02], [0.02, 0.98]], (100, 1)); y = np.tile([0, 1], 100)
     >>> y[:20] = 1 - y[:20]
@@ -123,18 +126,25 @@ def noise_rate(
     ordered = np.sort(pooled.clean, axis=1)
     confidence = ordered[:, -1] - ordered[:, -2]
     floor = plateau_rate(confidence, pooled.clean.argmax(axis=1) != labels)
+    unbounded = {k: sources[k] for k in linear if k in sources}
+    lapses = [lapse_rate(s, labels) for s in (sources, unbounded) if s]
     classes = pooled.clean.shape[1]
     if classes == 2:
-        return floor
-    unbounded = {k: sources[k] for k in linear if k in sources}
-    parts = [lapse_rate(s, labels) for s in (sources, unbounded) if s]
-    if classes == 3:
-        last = parts[-1]
-        value = (floor.value + last.value) / 2
-        low, high = min(floor.low, last.low), max(floor.high, last.high)
+        value, low, high = _two_classes(floor, lapses)
+    elif classes == 3:
+        value = (floor.value + lapses[-1].value) / 2
+        low, high = min(floor.low, lapses[-1].low), max(floor.high, lapses[-1].high)
     else:
-        value = min(floor.value, max(p.value for p in parts))
-        low = min(floor.low, max(p.low for p in parts))
-        high = max(value, min(floor.high, max(p.high for p in parts)))
+        value = min(floor.value, max(x.value for x in lapses))
+        low = min(floor.low, max(x.low for x in lapses))
+        high = min(floor.high, max(x.high for x in lapses))
     return Interval(value, min(low, value), max(high, value), len(labels), 0.95,
                     "error floor and lapse rate")  # fmt: skip
+
+
+def _two_classes(floor: Interval, lapses: list[Interval]) -> tuple[float, float, float]:
+    lapse = max(x.value for x in lapses)
+    share = 0.5 + 0.5 * float(np.clip((floor.value - 0.2) / 0.1, 0, 1))
+    value = share * floor.value + (1 - share) * min(lapse, floor.value + 0.02)
+    seen = lapse >= _CORROBORATED or floor.low > _BEYOND_DOUBT
+    return value, floor.low if seen else 0.0, floor.high
