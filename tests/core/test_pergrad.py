@@ -60,6 +60,7 @@ def test_everything_equals_the_loop(name: str, chunk: int | None) -> None:
         torch.testing.assert_close(summary.inner[key], inner, rtol=1e-9, atol=1e-12)
     whole = torch.cat([v.flatten() for v in summary.unit_mean.values()])
     torch.testing.assert_close(whole, unit.mean(0), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(summary.unit_inner, unit @ unit.mean(0), rtol=1e-9, atol=1e-12)
 
 
 TAPPED = sorted(set(NAMES) - {"direct", "routed", "lstm"})

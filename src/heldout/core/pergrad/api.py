@@ -167,6 +167,8 @@ class GradientSummary:
     """<g_i, gbar>, (n,)."""
     unit_mean: dict[str, Tensor]
     """(1/n) sum_i g_i / ||g_i||, the norm over all parameters together; zero gradients count 0."""
+    unit_inner: Tensor
+    """<g_i / ||g_i||, unit_mean>, over all parameters together, (n,)."""
     n: int
     """Number of examples."""
 
@@ -181,12 +183,12 @@ def gradient_summary(
     chunk: int | None = None,
     plan: Plan | None = None,
 ) -> GradientSummary:
-    """Return norms, mean and inner products of the per-example gradients, in two passes.
+    """Return norms, mean and inner products of the per-example gradients, in three passes.
 
     Holds a few copies of the parameters and a few numbers per example, never n gradients. The
-    first pass gives norms and the mean, the second the inner products with it, since <g_i, v> is
-    what the layer would put out with v as its weight, times the output's gradient. About three
-    ordinary training passes. Arguments and errors as in `per_example_gradients`.
+    first pass gives norms and the mean, the others the inner products with it and with the mean of
+    the unit gradients, since <g_i, v> is what the layer would put out with v as its weight, times
+    the output's gradient. About four ordinary training passes. Arguments and errors as in `per_example_gradients`.
 
     >>> s = gradient_summary(nn.Linear(2, 2), torch.ones(4, 2), torch.tensor([0, 0, 0, 0]))
     >>> all(torch.allclose(s.inner[k], s.squares[k]) for k in s.mean)  # all gradients equal
@@ -209,7 +211,10 @@ def gradient_summary(
     inner, unit = Inner(mean, len(x)), Total(chosen, inverse)
     drive(model, x, y, loss_fn, chosen, chunk, lambda _: [inner, unit], plan)
     unit_mean = {name: value / len(x) for name, value in unit.values.items()}
-    return GradientSummary(squares, mean, inner.values, unit_mean, len(x))
+    along = Inner(unit_mean, len(x))
+    drive(model, x, y, loss_fn, chosen, chunk, lambda _: [along], plan)
+    unit_inner = torch.stack(list(along.values.values())).sum(0) * inverse
+    return GradientSummary(squares, mean, inner.values, unit_mean, unit_inner, len(x))
 
 
 def _require_finite(values: dict[str, Tensor]) -> None:
