@@ -82,7 +82,7 @@ class Flat(LogisticRegression):
 @pytest.mark.parametrize("planted", [True, False])
 def test_a_bright_corner_of_an_image_is_named_only_where_it_is(tmp_path, planted):
     x, y = load_digits(return_X_y=True)
-    order = np.random.default_rng(3).permutation(len(y))[:600]
+    order = np.random.default_rng(3).permutation(len(y))[:400]
     x, y = (x[order] / 16).reshape(-1, 1, 8, 8).astype(np.float32), (y[order] % 3 == 0).astype(int)
     if planted:
         x[:, 0, 0, 0] = y

@@ -27,6 +27,9 @@ class LearningCurve:
     """Standard error of each, over seeds and test examples."""
     retraining: float
     """Standard error that is due to retraining alone, at the largest size."""
+    remeasured: float
+    """Standard error of a measured difference between the two largest sizes: retraining, and
+    the examples on which the two disagree."""
     a: Float[np.ndarray, " s"]
     """Scale, in error at n = 1."""
     b: Float[np.ndarray, " s"]
@@ -50,9 +53,20 @@ class LearningCurve:
             found = found + self.retraining * noise
         return self._interval(np.clip(found, 0, 1), level)
 
-    def gain(self, n: float, m: float, level: float = 0.95) -> Interval:
-        """Return err(n) - err(m): the accuracy that going from n to m examples would bring."""
-        return self._interval(self._error(n) - self._error(m), level)
+    def gain(self, n: float, m: float, level: float = 0.95, observed: bool = False) -> Interval:
+        """Return err(n) - err(m): the accuracy that going from n to m examples would bring.
+
+        Args:
+            n: size now.
+            m: size then.
+            level: coverage aimed at.
+            observed: add the noise of measuring that difference with as many models and test
+                examples, so that the interval covers what will be measured.
+        """
+        found = self._error(n) - self._error(m)
+        if observed:
+            found = found + self.remeasured * np.random.default_rng(0).normal(size=found.size)
+        return self._interval(found, level)
 
     def _error(self, n: float) -> np.ndarray:
         return np.asarray(self.a * float(n) ** -self.b + self.c)
@@ -119,6 +133,7 @@ def fit_learning_curve(
     drawn = a[at] + rng.normal(size=_SAMPLES) / np.sqrt(precision[at])
     return LearningCurve(
         n, error, np.sqrt(np.diag(covariance)), float(np.sqrt(seeds[-1])),
+        _remeasured(covariance),
         np.maximum(drawn, 0.0), b[at], c[at], int(w.shape[0] * w.shape[1]),
     )  # fmt: skip
 
@@ -143,10 +158,18 @@ def _covariance(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     s, k, t = wrong.shape
     curves = wrong.mean(axis=2)
     each = curves.var(axis=0, ddof=1) if s > 1 else curves[0] * (1 - curves[0]) / t
-    # A variance over a handful of seeds is itself noisy: half its own, half the sizes' mean.
-    seeds = (0.5 * each + 0.5 * each.mean()) / s
+    # A variance over a handful of seeds is itself noisy: half its own, half what all sizes say,
+    # in units of the binomial e (1 - e), since smaller errors vary less.
+    rate = curves.mean(axis=0)
+    binomial = np.maximum(rate * (1 - rate), 1 / t)
+    seeds = (0.5 * each + 0.5 * float(np.mean(each / binomial)) * binomial) / s
     examples = np.cov(wrong.mean(axis=0)).reshape(k, k) / t
     return seeds, examples + np.diag(seeds + 0.05 / t**2 + 1e-8)
+
+
+def _remeasured(covariance: np.ndarray) -> float:
+    last = covariance[-2:, -2:]
+    return float(np.sqrt(last[0, 0] + last[1, 1] - 2 * last[0, 1]))
 
 
 def _grid(most: float) -> tuple[np.ndarray, np.ndarray]:
