@@ -27,7 +27,8 @@ from sklearn.metrics import average_precision_score
 from sklearn.neural_network import MLPClassifier
 
 from heldout.core.environment import environment
-from heldout.data.crossfit import crossfit_model, crossfit_probes, standardize
+from heldout.data.crossfit import crossfit_model, crossfit_probes
+from heldout.data.design import standardize
 from heldout.data.label_noise import rank_label_noise
 
 BUILT_IN = ("breast_cancer", "digits", "iris", "wine")

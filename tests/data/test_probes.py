@@ -10,9 +10,9 @@ from heldout.data.crossfit import (
     ProbeOptions,
     crossfit_model,
     crossfit_probes,
-    standardize,
     stratified_folds,
 )
+from heldout.data.design import standardize
 from heldout.data.kernel_probe import KernelProbeOptions, kernel_loo, landmark_features, ridge_loo
 from heldout.data.net_probe import NetProbeOptions, train_net_folds
 

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from heldout.core.errors import InputError
 from heldout.core.seeds import derived_seed, stream
+from heldout.data.design import standardize
 from heldout.data.kernel_probe import KernelProbeOptions, kernel_loo
 from heldout.data.net_probe import NetProbeOptions, train_net_folds
 from heldout.data.stacking import temper
@@ -19,8 +20,7 @@ from heldout.data.stacking import temper
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-
-_WIDE = 400  # more columns than this are projected for kernels and nets
+_MANY = 4000  # beyond this many rows, fewer landmarks and trees keep the time in bounds
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ProbeOptions:
     net: NetProbeOptions = NetProbeOptions()
     """Shape and training of the small networks."""
     max_rows: int = 20_000
-    """With more rows, the slow probes (forests, logistic) are left out."""
+    """With more rows, forests and logistic regression are left out."""
 
 
 def stratified_folds(labels: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
@@ -68,35 +68,6 @@ def stratified_folds(labels: IntArray, folds: int, rng: np.random.Generator) -> 
     found = np.empty(len(labels), dtype=np.int64)
     found[order] = np.arange(len(labels)) % folds
     return found
-
-
-def standardize(x: np.ndarray, seed: int = 0) -> FloatArray:
-    """Columns with mean 0 and deviation 1, outliers clipped at 5, wide data projected.
-
-    Args:
-        x: (n, ...) finite numbers; trailing axes are flattened, constant columns dropped.
-        seed: of the Gaussian projection used beyond 400 columns.
-
-    Returns:
-        (n, d) with d at most 400. One pass over the data.
-
-    Raises:
-        InputError: NaN or infinite values, or no column that varies.
-
-    >>> standardize(np.array([[1.0, 7.0], [3.0, 7.0]])).tolist()
-    [[-1.0], [1.0]]
-    """
-    flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
-    if not np.isfinite(flat).all():
-        raise InputError("NaN or infinite inputs", "finite numbers", "impute missing values first")
-    scale = flat.std(axis=0)
-    kept = scale > 1e-12 * max(1.0, float(np.abs(flat).max()))
-    if not kept.any():
-        raise InputError("inputs that never vary", "at least one varying column", "check loading")
-    z = np.clip((flat[:, kept] - flat[:, kept].mean(axis=0)) / scale[kept], -5, 5)
-    if z.shape[1] > _WIDE:
-        z = z @ stream(seed, "probe projection").normal(size=(z.shape[1], _WIDE)) / np.sqrt(_WIDE)
-    return z
 
 
 def crossfit_probes(
@@ -152,11 +123,15 @@ def _linear(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions
 
 
 def _gaussian(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions) -> FloatArray:
-    return temper(kernel_loo(x, y, classes, "gaussian", seed, KernelProbeOptions()), y)
+    return temper(kernel_loo(x, y, classes, "gaussian", seed, _kernel(len(x))), y)
 
 
 def _laplace(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions) -> FloatArray:
-    return temper(kernel_loo(x, y, classes, "laplace", seed, KernelProbeOptions()), y)
+    return temper(kernel_loo(x, y, classes, "laplace", seed, _kernel(len(x))), y)
+
+
+def _kernel(rows: int) -> KernelProbeOptions:
+    return KernelProbeOptions(landmarks=800 if rows <= _MANY else 400)
 
 
 def _net(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions) -> FloatArray:
@@ -195,7 +170,8 @@ def _forest(x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions
 def _forest_oob(
     kind: type, x: FloatArray, y: IntArray, classes: int, seed: int, o: ProbeOptions
 ) -> FloatArray:
-    model = kind(o.trees, min_samples_leaf=2, bootstrap=True, oob_score=True,
+    trees = o.trees if len(x) <= _MANY else max(20, o.trees // 3)
+    model = kind(trees, min_samples_leaf=2, bootstrap=True, oob_score=True,
                  random_state=seed % 2**31, n_jobs=1)  # fmt: skip
     model.fit(x, y)
     found = np.zeros((len(y), classes))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from heldout.core.errors import InputError
 from heldout.core.inputs import Inputs
+from heldout.core.seeds import stream
 
 FloatArray = NDArray[np.float32]
 
+_WIDE = 400  # more columns than this are projected
 _LEVELS = 30  # a column of strings with more values than this is left out of the numbers
 
 
@@ -42,6 +45,35 @@ def numeric_matrix(inputs: Inputs) -> FloatArray | None:
             if len(levels) <= _LEVELS:
                 parts.append((column[:, None] == levels).astype(np.float32))
     return np.hstack(parts) if parts else None
+
+
+def standardize(x: np.ndarray, seed: int = 0) -> NDArray[np.float64]:
+    """Columns with mean 0 and deviation 1, outliers clipped at 5, wide data projected.
+
+    Args:
+        x: (n, ...) finite numbers; trailing axes are flattened, constant columns dropped.
+        seed: of the Gaussian projection used beyond 400 columns.
+
+    Returns:
+        (n, d) with d at most 400. One pass over the data.
+
+    Raises:
+        InputError: NaN or infinite values, or no column that varies.
+
+    >>> standardize(np.array([[1.0, 7.0], [3.0, 7.0]])).tolist()
+    [[-1.0], [1.0]]
+    """
+    flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
+    if not np.isfinite(flat).all():
+        raise InputError("NaN or infinite inputs", "finite numbers", "impute missing values first")
+    scale = flat.std(axis=0)
+    kept = scale > 1e-12 * max(1.0, float(np.abs(flat).max()))
+    if not kept.any():
+        raise InputError("inputs that never vary", "at least one varying column", "check loading")
+    z = np.clip((flat[:, kept] - flat[:, kept].mean(axis=0)) / scale[kept], -5, 5)
+    if z.shape[1] > _WIDE:
+        z = z @ stream(seed, "probe projection").normal(size=(z.shape[1], _WIDE)) / np.sqrt(_WIDE)
+    return z
 
 
 def image_versions(images: FloatArray, shifts: bool = True) -> list[FloatArray]:

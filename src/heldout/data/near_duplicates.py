@@ -150,7 +150,7 @@ def tail_probability(ratio: FloatArray, null: FloatArray) -> FloatArray:
 
 
 def near_duplicates(
-    views: Sequence[tuple[Spacing, Spacing]], level: float = 0.02, largest: float = 0.5
+    views: Sequence[tuple[Spacing, Spacing]], level: float = 0.005, largest: float = 0.5
 ) -> NearDuplicates:
     """Judge which rows are near-copies, from one or more views of the data.
 
