@@ -79,7 +79,7 @@ def run(artifacts: Artifacts) -> Finding:
         "warning" if worth else "passed",
         reason,
         numbers,
-        actions=[_action(gain, curve, n)] if worth else [],
+        actions=[_action(gain, seen, curve, n)] if worth else [],
         figures=[_figure(curve, n)],
         evidence=gain.value if worth else 0.0,
     )
@@ -107,7 +107,7 @@ def _points(i: Interval) -> Interval:
     return Interval(100 * i.value, 100 * i.low, 100 * i.high, i.n, i.level, i.method)
 
 
-def _action(gain: Interval, curve: LearningCurve, n: int) -> Action:
+def _action(gain: Interval, seen: Interval, curve: LearningCurve, n: int) -> Action:
     spoken = ", ".join(
         f"{e:.1%} at {int(s)}" for s, e in zip(curve.sizes, curve.error, strict=True)
     )
@@ -121,7 +121,7 @@ def _action(gain: Interval, curve: LearningCurve, n: int) -> Action:
         "fit((X, y), seed=0)",
         f"labelling {n} examples, and one retraining on twice the data",
         gain=number(
-            gain, "points of test accuracy", "lower", null=0.0, null_label="no gain",
+            seen, "points of test accuracy", "lower", null=0.0, null_label="no gain",
             guide="Extrapolated from the learning curve.",
         ),
         gain_kind="estimated",
