@@ -43,8 +43,8 @@ def run(folder: Path, jobs: int = 1, only: str = "") -> list[dict[str, Any]]:
 
 def _modes(case: Case) -> tuple[bool, ...]:
     """With and without `fit` where the question differs; without elsewhere."""
-    both = case.defect in ("label_noise", "tiny") or case.seed < 2
-    return (False, True) if both and case.defect != "overtrained" else (False,)
+    both = case.defect in ("label_noise", "tiny") or (case.defect == "healthy" and case.seed < 2)
+    return (False, True) if both else (False,)
 
 
 def _one(case: Case, with_fit: bool, folder: Path) -> dict[str, Any]:
