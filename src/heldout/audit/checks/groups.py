@@ -16,7 +16,7 @@ CHECK = Check(
     title="Weak groups",
     question="Is the model clearly worse on some class or group than on the rest?",
     rule="Warns when a group's accuracy is below the rest's (one-sided Fisher exact test, "
-    "Holm-corrected over every group looked at, 5 %) and at least 5 points below it after "
+    "Holm-corrected over every group looked at, 5 %) and at least 10 points below it after "
     "shrinkage; fails when even the corrected interval puts it more than 10 points below. "
     "Groups of fewer than 10 test examples are listed, not judged.",
     paper="Fisher 1935; Holm 1979; Newcombe 1998",
@@ -26,7 +26,7 @@ CHECK = Check(
     "correction for the number of groups are reported as findings.",
 )
 
-_MATERIAL = 0.05
+_MATERIAL = 0.10
 _SEVERE = 0.10
 _SHOWN = 20
 
@@ -41,6 +41,8 @@ def run(artifacts: Artifacts) -> Finding:
     small = len(every) - len(large)
     judged = sorted(judge(large, correct), key=lambda j: j.shrunk.value)
     weak = [j for j in judged if j.rejected and j.rest - j.shrunk.value >= _MATERIAL]
+    # Broad groups first: a weak site explains its weak intersections with classes.
+    weak.sort(key=lambda j: -_points(j).value)
     severe = [j for j in weak if j.gap.high <= -_SEVERE]
     looked = f"{len(judged)} groups looked at" + (f", {small} too small to judge" if small else "")
     if weak:
