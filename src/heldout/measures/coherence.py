@@ -128,7 +128,7 @@ def from_summary(summary: GradientSummary, level: float = 0.95) -> Coherence:
         unbiased=jackknifed(q, s, square, level),
         cosine=cosine,
         per_layer=_per_layer(summary),
-        agreement=_agreement(q, s, square),
+        agreement=agreement_with_rest(q, s, square),
         norms=np.sqrt(q),
         n=summary.n,
     )
@@ -164,7 +164,20 @@ def _corrected(summed_square: float | np.ndarray, total: float | np.ndarray, n: 
     return np.asarray((summed_square - total) / ((n - 1) * total))
 
 
-def _agreement(q: np.ndarray, s: np.ndarray, square: float) -> np.ndarray:
+def agreement_with_rest(q: np.ndarray, s: np.ndarray, square: float) -> np.ndarray:
+    """Return the cosine of each gradient with the sum of all the others.
+
+    Args:
+        q: squared norms ||g_i||^2, (m,).
+        s: <g_i, mean g>, (m,).
+        square: ||mean g||^2.
+
+    Returns:
+        (m,) cosines; NaN for a zero gradient, or where the others cancel exactly.
+
+    >>> agreement_with_rest(np.ones(3), np.ones(3), 1.0)  # three equal unit gradients
+    array([1., 1., 1.])
+    """
     n = len(q)
     rest = np.maximum(n * n * square - 2 * n * s + q, 0.0)  # squared norm of the others' sum
     with np.errstate(divide="ignore", invalid="ignore"):
