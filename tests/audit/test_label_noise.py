@@ -115,3 +115,42 @@ def test_copies_in_the_test_set_do_not_vouch_for_labels(tmp_path) -> None:  # ty
     predictions.collect(found)
     fingerprints.collect(found)
     assert len(probes._extra(found)) == 0
+
+
+class Memory:
+    """A classifier that holds every training label, wrong ones too, in its answers."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.known = {row.tobytes(): label for row, label in zip(x, y, strict=True)}
+        self.good = fit_once((x, y))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Logits: the known label where there is one, else those of a sound model."""
+        found = self.good.predict_log_proba(x)
+        for i, row in enumerate(x):
+            if row.tobytes() in self.known:
+                found[i] = -9.0
+                found[i, self.known[row.tobytes()]] = 0.0
+        return found
+
+
+def test_a_model_that_memorised_the_errors_does_not_hide_them(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    found, _ = context(tmp_path, 0.2)
+    train = found.task.splits["train"]
+    memory = Memory(train.inputs.array, train.labels)
+    test = found.task.splits["test"]
+    given = (train.inputs.array, train.labels), (test.inputs.array, test.labels)
+    task = prepare(memory, *given)
+    settings = Settings()
+    artifacts = fresh(tmp_path / "memory", describe(task, settings))
+    c = Context(task, artifacts, settings, Speed(1e-5, 100.0))
+    predictions.collect(c)
+    stored = artifacts.read("predictions/train")
+    # An embedding that is nothing but the memorised label.
+    stored["features"] = np.eye(3, dtype=np.float32)[train.labels]
+    (tmp_path / "memory" / "predictions" / "train.npz").unlink()
+    artifacts.keep("predictions/train", lambda: stored)
+    probes.collect(c)
+    assert not artifacts.has("probes/embedding")
+    finding = label_noise.run(artifacts)
+    assert finding.status == "failed" and abs(finding.numbers["rate"].value - 0.2) < 0.07

@@ -133,7 +133,8 @@ def noise_rate(
         value, low, high = _two_classes(floor, lapses)
     elif classes == 3:
         value = (floor.value + lapses[-1].value) / 2
-        low, high = min(floor.low, lapses[-1].low), max(floor.high, lapses[-1].high)
+        seen = lapses[-1].value >= _CORROBORATED or floor.low > _BEYOND_DOUBT
+        low, high = (floor.low if seen else 0.0), max(floor.high, lapses[-1].high)
     else:
         value = min(floor.value, max(x.value for x in lapses))
         low = min(floor.low, max(x.low for x in lapses))
