@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 
 from heldout.audit.actions import MIN_SEEDS, gain, measure_gains, ranked
 from heldout.audit.artifacts import fresh
 from heldout.audit.collect import describe, measure_speed
+from heldout.audit.collectors import predictions, refits
 from heldout.audit.context import Context, Settings
 from heldout.audit.result import Action, Check, CheckResult, Example, Finding
 from heldout.core.preparing import prepare
@@ -58,6 +60,8 @@ def _context(folder, fit):
                     "index": task.splits[split].index,
                 },
             )
+    artifacts = context.artifacts
+    artifacts.manifest["splits"] = {s: {} for s in ("train", "test")}
     return context
 
 
@@ -98,6 +102,31 @@ def test_leaked_test_rows_do_not_count(tmp_path):
     )
     (found,) = ranked(context.artifacts, results | {"leakage": leakage})
     assert "60 test examples" in found.gain.method
+
+
+def test_shuffling_a_part_is_measured_where_the_part_means_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    real = y[:, None] + 0.6 * rng.normal(size=(200, 1))
+    cue, noise = y[:, None] * 10.0, rng.integers(0, 2, (200, 1)) * 10.0
+    here, elsewhere = np.hstack([real, cue]), np.hstack([real, noise])
+
+    def fit(dataset, seed):
+        return LogisticRegression().fit(*dataset)
+
+    change = {"shuffle": {"cells": [1], "space": "input"}}
+    task = prepare(fit((here, y), 0), (here, y), (here, y), {"e": (elsewhere, y)}, fit)
+    settings = Settings()
+    context = Context(
+        task, fresh(tmp_path, describe(task, settings)), settings, measure_speed(task)
+    )
+    for module in (predictions, refits):
+        module.collect(context)
+    results = _results(Action("probe.shuffle", "", "", "", "", change=change))
+    measure_gains(context, results)
+    (found,) = ranked(context.artifacts, results)
+    assert found.gain.unit == "points of shifted accuracy"
+    assert found.gain.ci_low > 10
 
 
 def test_without_time_nothing_is_claimed(tmp_path):

@@ -16,6 +16,8 @@ from heldout.audit.artifacts import Artifacts
 from heldout.audit.context import Context
 from heldout.audit.result import Action, CheckResult, Number
 from heldout.core.files import plain
+from heldout.core.seeds import stream
+from heldout.dynamics.regions import Region, transplant
 
 MIN_SEEDS = 5
 """Pairs of retrained models below which a gain is not reported as measured."""
@@ -34,15 +36,14 @@ def measure_gains(context: Context, results: Mapping[str, CheckResult]) -> None:
     seeds = _refit_seeds(context.artifacts)
     wanted = [a for a in _by_evidence(results) if a.change]
     for position, action in enumerate(wanted):
-        rows, labels = _changed(context, action.change)
-        if context.fits_left() < len(seeds):
+        key = _key(action)
+        missing = [s for s in seeds if not context.artifacts.has(f"{key}/{s}")]
+        if context.fit_seconds and context.fits_left() < len(missing):
             return
-        for seed in seeds:
+        changed = _changed(context, action.change)
+        for seed in missing:
             context.tell(f"gain of action {position + 1} of {len(wanted)}, seed {seed}")
-            context.keep(
-                f"{_key(action)}/{seed}",
-                partial(_retrained, context, rows, seed, labels),
-            )
+            context.keep(f"{key}/{seed}", partial(_retrained, context, seed, changed))
 
 
 def ranked(artifacts: Artifacts, results: Mapping[str, CheckResult]) -> list[Action]:
@@ -64,24 +65,27 @@ def _refit_seeds(artifacts: Artifacts) -> list[int]:
     return seeds
 
 
-def _retrained(
-    context: Context, rows: np.ndarray | None, seed: int, labels: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    test = context.task.splits["test"]
-    return {"logits": context.refit(rows, seed, labels)(test.inputs).logits}
+def _retrained(context: Context, seed: int, changed: dict[str, Any]) -> dict[str, np.ndarray]:
+    model = context.refit(seed=seed, **changed)
+    labelled = [s for s in context.task.splits.values() if s.labels is not None]
+    return {s.name: model(s.inputs).logits for s in labelled if s.name != "train"}
 
 
-def _changed(
-    context: Context, change: Mapping[str, Any]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Rows to train on and labels to train with."""
+def _changed(context: Context, change: Mapping[str, Any]) -> dict[str, Any]:
+    """What `refit` is given: rows, labels or inputs."""
+    train = context.task.splits["train"]
+    if "shuffle" in change:
+        cells = tuple(change["shuffle"]["cells"])
+        part = Region("part", "part", change["shuffle"]["space"], cells, 0.0)
+        order = stream(context.settings.seed, "shuffle").permutation(len(train))
+        return {"inputs": transplant(train.inputs, train.inputs.take(order), part)}
     labels = context.task.labels("train").copy()
     if "relabel" in change:
         labels[np.asarray(change["relabel"]["rows"], dtype=int)] = change["relabel"]["labels"]
-        return None, labels
+        return {"labels": labels}
     keep = np.ones(len(labels), dtype=bool)
     keep[np.asarray(change["drop"], dtype=int)] = False
-    return np.flatnonzero(keep), None
+    return {"rows": np.flatnonzero(keep)}
 
 
 def _key(action: Action) -> str:
@@ -100,26 +104,37 @@ def _leaked_rows(results: Mapping[str, CheckResult]) -> np.ndarray:
 def _with_gain(artifacts: Artifacts, action: Action, excluded: np.ndarray) -> Action:
     if not action.change:
         return action
-    labels = artifacts.labels("test")
-    assert labels is not None
-    kept = np.setdiff1d(np.arange(len(labels)), excluded)
+    labelled = [s for s in artifacts.shifted if artifacts.labels(s) is not None]
+    # Leaving a cue out costs accuracy wherever the cue holds: it is meant for where it does not.
+    elsewhere = "shuffle" in action.change and labelled
     pairs = []
     for seed in _refit_seeds(artifacts):
         key = f"{_key(action)}/{seed}"
         if artifacts.has(key):
-            after = artifacts.read(key)["logits"].argmax(axis=1) == labels
-            before = artifacts.read(f"refits/{seed}/test")["logits"].argmax(axis=1) == labels
-            pairs.append(after[kept].astype(float) - before[kept])
+            after = artifacts.read(key)
+            before = {s: artifacts.read(f"refits/{seed}/{s}")["logits"] for s in after}
+            changes = {s: _hits(artifacts, s, after[s]) - _hits(artifacts, s, before[s])
+                       for s in after}  # fmt: skip
+            changes["test"] = np.delete(changes["test"], excluded)
+            pairs.append(
+                np.concatenate([changes[s] for s in (labelled if elsewhere else ["test"])])
+            )
     if len(pairs) < MIN_SEEDS:
         return action
-    return replace(action, gain=gain(np.stack(pairs)), gain_kind="measured")
+    where = "shifted" if elsewhere else "test"
+    return replace(action, gain=gain(np.stack(pairs), where), gain_kind="measured")
 
 
-def gain(differences: np.ndarray) -> Number:
+def _hits(artifacts: Artifacts, split: str, logits: np.ndarray) -> np.ndarray:
+    return np.asarray(logits.argmax(axis=1) == artifacts.labels(split), dtype=float)
+
+
+def gain(differences: np.ndarray, where: str = "test") -> Number:
     """Mean change of accuracy, in points, over seeds and examples.
 
     Args:
         differences: (seeds, examples) of correct-after minus correct-before, paired by seed.
+        where: the data these examples are from, `test` or `shifted`.
 
     The variance is that of the mean over seeds plus that of the mean over examples, so the
     interval speaks of another training run and of other test examples alike; Student's t with
@@ -138,10 +153,10 @@ def gain(differences: np.ndarray) -> Number:
         100 * (value - half),
         100 * (value + half),
         seeds,
-        "points of test accuracy",
+        f"points of {where} accuracy",
         "lower",
         null=0.0,
         null_label="no change",
-        method=f"{seeds} pairs of retrained models on {n} test examples, t interval",
-        guide="Test accuracy after minus before the change, same seeds on both sides.",
+        method=f"{seeds} pairs of retrained models on {n} {where} examples, t interval",
+        guide=f"{where.capitalize()} accuracy after minus before, same seeds on both sides.",
     )

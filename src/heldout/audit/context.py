@@ -11,6 +11,7 @@ import numpy as np
 
 from heldout.audit.artifacts import Arrays, Artifacts
 from heldout.core.classifier import Classifier
+from heldout.core.inputs import Inputs
 from heldout.core.task import Task
 
 
@@ -100,14 +101,18 @@ class Context:
         return int(seconds / max(float(np.median(self.fit_seconds)), 1e-3))
 
     def refit(
-        self, rows: np.ndarray | None = None, seed: int = 0, labels: np.ndarray | None = None
+        self,
+        rows: np.ndarray | None = None,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        inputs: Inputs | None = None,
     ) -> Classifier:
         """Retrain with the user's `fit`, timed; full unchanged refits are reused by seed."""
-        full = rows is None and labels is None
+        full = rows is None and labels is None and inputs is None
         if full and (0, seed) in self._models:
             return self._models[(0, seed)]
         start = time.monotonic()
-        model = self.task.refit(rows, seed, labels)
+        model = self.task.refit(rows, seed, labels, inputs)
         size = 1.0 if rows is None else len(rows) / max(1, len(self.task.splits["train"]))
         self.fit_seconds.append((time.monotonic() - start) / max(size, 0.05))
         if full:

@@ -91,12 +91,13 @@ class Action:
     paper: str | None = None
     """Slug of the paper it rests on."""
     gain: Number | None = None
-    """Test accuracy gained, in points; None when not known."""
+    """Accuracy gained, in points, on the data that its unit names; None when not known."""
     gain_kind: Literal["measured", "estimated", "unknown"] = "unknown"
     """Measured by retraining, estimated by the check, or unknown."""
     change: Mapping[str, Any] = field(default_factory=dict)
     """Change to the training set that `fit` can measure, in positions of the training split:
-    `{"drop": [rows]}` or `{"relabel": {"rows": [...], "labels": [...]}}`; else empty."""
+    `{"drop": [rows]}`, `{"relabel": {"rows": [...], "labels": [...]}}`, or `{"shuffle": {"cells":
+    [...], "space": "input"}}` for a region exchanged among examples; else empty."""
 
 
 @dataclass(frozen=True)

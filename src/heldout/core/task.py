@@ -167,6 +167,7 @@ class Task:
         rows: Int[np.ndarray, " m"] | None = None,
         seed: int = 0,
         labels: Int[np.ndarray, " n"] | None = None,
+        inputs: Inputs | None = None,
     ) -> Classifier:
         """Train again with the user's `fit`.
 
@@ -174,6 +175,8 @@ class Task:
             rows: positions in the training split to train on; all when None.
             seed: handed to `fit`.
             labels: other labels for the whole training split, before `rows` are taken.
+            inputs: other inputs for the whole training split; a dataset's own transforms are
+                then left out.
 
         Returns:
             The trained model, ready to be asked.
@@ -184,6 +187,8 @@ class Task:
         if self.fit is None:
             raise InputError("no fit", "fit(dataset, seed) -> model", "pass fit=")
         train = self.splits["train"]
+        if inputs is not None:
+            train = replace(train, inputs=inputs, source=None)
         rows = np.arange(len(train)) if rows is None else np.asarray(rows)
         used = (self.labels("train") if labels is None else np.asarray(labels))[rows]
         given = used if self.classes is None else self.classes[used]

@@ -53,6 +53,9 @@ class Thresholds:
     """Least skill of the complement: without it, leaning on the region is no choice."""
     bound: float = 0.10
     """Largest R^2 within classes."""
+    bound_broken: float = 0.25
+    """The same where two or more shifted sets show the cue broken: then they are the evidence,
+    and a part may hold a little of the object beside the cue."""
     typical: float = 0.15
     """Least median R^2 of other regions: only where inputs hang together is it telling that
     one part does not."""
@@ -148,7 +151,8 @@ def is_cue(
     """
     leans = one.swap.value >= limits.lean and one.swap.low >= limits.lean_low
     enough = limits.alone_broken if one.broken else limits.alone
-    if not (leans and share <= limits.share and one.alone >= enough and one.bound <= limits.bound):
+    bound = limits.bound_broken if len(one.broken) >= 2 else limits.bound
+    if not (leans and share <= limits.share and one.alone >= enough and one.bound <= bound):
         return False
     if kind in ("band", "channel", "frequencies"):
         return kind == "frequencies" and share <= limits.frequencies and one.rest >= limits.rest

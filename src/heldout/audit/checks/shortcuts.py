@@ -19,7 +19,8 @@ CHECK = Check(
     rule="Warns when swapping a part (at most 45 % of the input) between classes costs at least 2 "
     "points, although the rest of the input alone would predict well (skill at least 0.6), the "
     "part alone tells the class (skill at least 0.55, or 0.35 where a shifted set shows it "
-    "broken), and given the class it is unrelated to the rest (R^2 at most 0.1) while other parts "
+    "broken), and given the class it is unrelated to the rest (R^2 at most 0.1, or 0.25 where two "
+    "shifted sets show it broken) while other parts "
     "are related or it leads them all by far. Fails when swapping costs 20 points or more.",
     needs=("predictions", "interventions"),
     paper="simplicity_bias",
@@ -208,6 +209,7 @@ def _actions(p: _Part) -> list[Action]:
             code,
             "one retraining; test accuracy falls here if the cue holds here, and rises where not",
             "simplicity_bias",
+            change={"shuffle": {"cells": sorted(p.cells), "space": p.space}},
         ),
         Action(
             f"shortcuts.collect.{p.name}",
