@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -27,13 +28,15 @@ class Options:
     """File whose table is rewritten, where it exists."""
     only: str = ""
     """Run only cases whose id contains this, and write no record."""
+    half: Literal["", "tune", "report"] = ""
+    """Run only this half, and write no record."""
 
 
 def main() -> None:
     """Run the zoo and write the record."""
     options = tyro.cli(Options)
-    results = run(options.folder, options.jobs, options.only)
-    if options.only:
+    results = run(options.folder, options.jobs, options.only, options.half)
+    if options.only or options.half:
         return
     record = track_record(results)
     write_json(RECORD, record)

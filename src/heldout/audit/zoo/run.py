@@ -28,15 +28,17 @@ from heldout.core.task import Task
 FIT_MINUTES, PLAIN_MINUTES = 0.5, 2.0
 
 
-def run(folder: Path, jobs: int = 1, only: str = "") -> list[dict[str, Any]]:
+def run(folder: Path, jobs: int = 1, only: str = "", half: str = "") -> list[dict[str, Any]]:
     """Audit all cases that have no result yet, and return the results of all.
 
     Args:
         folder: one JSON file per case and mode.
         jobs: processes.
         only: keep cases whose id contains this.
+        half: keep cases of this half, `tune` or `report`; both when empty.
     """
-    wanted = [(c, fit) for c in cases() if only in c.id for fit in _modes(c)]
+    chosen = [c for c in cases() if only in c.id and c.half.startswith(half)]
+    wanted = [(c, fit) for c in chosen for fit in _modes(c)]
     tasks = (joblib.delayed(_one)(c, fit, folder) for c, fit in wanted)
     return list(joblib.Parallel(jobs, verbose=1)(tasks))
 
