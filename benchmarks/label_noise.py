@@ -131,6 +131,8 @@ def summary(rows: list[dict], models: list[str]) -> dict:
     for group in sorted({r["group"] for r in rows}):
         for rate in sorted({r["rate"] for r in rows}):
             some = [r for r in rows if r["group"] == group and r["rate"] == rate]
+            if not some:
+                continue
             names = sorted({r["set"] for r in some})
             entry: dict = {"sets": len(names), "runs": len(some)}
             values = {"rate_error": lambda r: abs(r["alone_rate"] - r["planted"]),
