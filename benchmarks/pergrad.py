@@ -1,6 +1,6 @@
 """Per-example gradient norms, side by side: Heldout, Opacus, BackPACK, torch.func.vmap.
 
-    python benchmarks/pergrad.py            # about two minutes; rewrites results/pergrad.json
+    python benchmarks/pergrad.py            # two to five minutes; rewrites results/pergrad.json
 
 Limit: one ordinary training pass (forward and backward of the batch's mean loss). All methods take
 turns in every round, so that other load on the machine strikes them alike; a method's ratio is
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["mlp", "cnn", "transformer", "small"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    load = round(os.getloadavg()[0], 1)
     results: dict[str, dict[str, object]] = {}
     for threads in options.threads:
         for name in options.cases:
@@ -289,7 +291,8 @@ def main() -> None:
             "python": platform.python_version(),
             "machine": platform.machine(),
             "system": platform.system(),
-            "logical_cores": torch.get_num_interop_threads(),
+            "cores": os.cpu_count(),
+            "load_before": load,
             **{package: version(package) for package in packages},
         },
     }

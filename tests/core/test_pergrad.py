@@ -84,7 +84,7 @@ def test_float32_agrees_to_five_digits(name: str) -> None:
     torch.testing.assert_close(single.double(), exact, rtol=1e-5, atol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 9),
     t=st.integers(1, 9),

@@ -150,13 +150,13 @@ def jackknifed(squares: np.ndarray, inner: np.ndarray, square: float, level: flo
     0.0
     """
     n, total = len(squares), float(squares.sum())
-    value = _corrected(n * n * square, total, n)
+    value = float(_corrected(n * n * square, total, n))
     without = n * n * square - 2 * n * inner + squares
     each = _corrected(without, np.maximum(total - squares, 1e-300), n - 1)
     error = np.sqrt((n - 1) / n * np.sum((each - each.mean()) ** 2))
     reach = float(stats.t.ppf(0.5 + level / 2, n - 1) * error)
     low, high = max(value - reach, -1.0), min(value + reach, 1.0)
-    return Interval(float(value), float(low), float(high), n, level, "delete-one jackknife")
+    return Interval(value, low, high, n, level, "delete-one jackknife")
 
 
 def _corrected(summed_square: float | np.ndarray, total: float | np.ndarray, n: int) -> np.ndarray:
