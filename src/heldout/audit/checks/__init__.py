@@ -19,6 +19,8 @@ CHECKS = Registry(
         "groups",
         "label_noise",
         "leakage",
+        "memorization",
+        "numerics",
         "shift_forecast",
         "shortcuts",
     ),

@@ -17,8 +17,10 @@ COLLECTORS = Registry(
     (
         "crossfit",
         "fingerprints",
+        "gradients",
         "interventions",
         "learning_curve",
+        "numerics",
         "perturbations",
         "predictions",
         "previews",
