@@ -28,7 +28,7 @@ class MetaPlan:
     """Most rows per copy."""
     levels: int = 2
     """Severities per kind."""
-    pairs: int = 12
+    pairs: int = 24
     """Random pairs of kinds."""
     exclude: tuple[str, ...] = ()
     """Kinds left out everywhere."""
@@ -37,7 +37,7 @@ class MetaPlan:
         """At most this many examples go through the model.
 
         >>> MetaPlan(pairs=0).forwards(2, 1000)
-        15750
+        12250
         """
         copies = len(
             plan_copies(ndim, np.random.default_rng(0), self.exclude, self.levels, self.pairs)

@@ -72,6 +72,15 @@ class Sets:
         return np.hstack([np.stack([self.rows[at].mean(0) for at in self.each()]), self.whole])
 
 
+def in_context(sets: Sets) -> Floats:
+    """Evidence of every example beside the mean evidence of its set (examples, 2 F + G).
+
+    >>> in_context(Sets(np.array([[1.0], [3.0]]), np.array([2]), np.array([[9.0]]))).tolist()
+    [[1.0, 2.0, 9.0], [3.0, 2.0, 9.0]]
+    """
+    return np.hstack([sets.rows, np.repeat(sets.means(), sets.sizes, axis=0)])
+
+
 def ridge(x: Floats, y: Floats, asked: Floats, penalty: float = 3.0) -> Floats:
     """Ridge regression with an offset that is not penalized: predictions at `asked`.
 
@@ -121,7 +130,11 @@ class Members:
     1. ridge regression of the set's accuracy on its mean evidence;
     2. logistic regression of each example's correctness, averaged over the set;
     3. boosted trees of each example's correctness, averaged over the set;
-    4. a Gaussian process on the set's mean evidence for what (2) leaves over.
+
+    (2) and (3) see an example's evidence beside the mean evidence of its set, since the same
+    confidence means less in a set where everything else looks off;
+
+    4. (2) and a Gaussian process on the set's mean evidence for what it leaves over.
     """
 
     seed: int = 0
@@ -139,11 +152,11 @@ class Members:
         rows = np.concatenate(
             [at.start + rng.permutation(at.stop - at.start)[:_ROWS] for at in sets.each()]
         )
-        x, y = sets.rows[rows], sets.correct[rows].astype(int)
+        x, y = in_context(sets)[rows], sets.correct[rows].astype(int)
         self.row_centre_, self.row_scale_ = x.mean(0), x.std(0) + _FLOOR
         self.constant_ = float(y.mean()) if y.min() == y.max() else None
         if self.constant_ is None:
-            self.logistic_ = LogisticRegression(C=0.1, max_iter=100).fit(self._standard(x), y)
+            self.logistic_ = LogisticRegression(C=0.02, max_iter=100).fit(self._standard(x), y)
             self.trees_ = HistGradientBoostingClassifier(
                 learning_rate=0.15, max_iter=40, max_leaf_nodes=8, min_samples_leaf=40,
                 l2_regularization=5.0, early_stopping=False, random_state=self.seed,
@@ -155,7 +168,7 @@ class Members:
         return self
 
     def predict(self, sets: Sets) -> Floats:
-        """Accuracies (k, 4) by each member; not clipped, so that averaging stays unbiased."""
+        """Accuracies (k, 4) by each member, between 0 and 1."""
         asked = self.standardized(sets)
         logistic, trees = self._average(sets, "logistic"), self._average(sets, "trees")
         process = kernel(asked, self.means_) @ self.factor_ @ self.left_over_
@@ -173,10 +186,11 @@ class Members:
     def _average(self, sets: Sets, member: str) -> Floats:
         if self.constant_ is not None or self.logistic_ is None or self.trees_ is None:
             return np.full(len(sets), self.constant_ if self.constant_ is not None else np.nan)
+        rows = in_context(sets)
         if member == "logistic":
-            p = self.logistic_.predict_proba(self._standard(sets.rows))[:, 1]
+            p = self.logistic_.predict_proba(self._standard(rows))[:, 1]
         else:
-            p = self.trees_.predict_proba(sets.rows)[:, 1]
+            p = self.trees_.predict_proba(rows)[:, 1]
         return np.array([p[at].mean() for at in sets.each()])
 
     def _standard(self, rows: Floats) -> Floats:

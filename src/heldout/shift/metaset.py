@@ -44,19 +44,19 @@ def plan_copies(
     rng: np.random.Generator,
     exclude: tuple[str, ...] = (),
     levels: int = 2,
-    pairs: int = 12,
+    pairs: int = 24,
 ) -> list[Copy]:
     """Choose kinds and severities of a meta-set.
 
-    Every kind at `levels` severities spread over (0.03, 1); every kind followed by one that swaps
-    in parts of clean examples, so that cues which contradict a worn content occur; `pairs`
-    random pairs of kinds; each resampling kind four times; one clean copy. `ndim` 2 for tables,
-    4 for images, None for inputs that can only be resampled. `exclude` names kinds left out,
-    also from the pairs.
+    Every kind at `levels` severities spread over (0.03, 1); `pairs` random pairs of kinds at
+    mild severities, every fourth of which ends in a kind that swaps in parts of clean examples,
+    so that cues which contradict a worn content occur; each resampling kind four times; one
+    clean copy. `ndim` 2 for tables, 4 for images, None for inputs that can only be resampled.
+    `exclude` names kinds left out, also from the pairs.
 
     >>> copies = plan_copies(2, np.random.default_rng(0), exclude=("noise",))
     >>> len(copies), any("noise" in c.kinds for c in copies)
-    (72, False)
+    (71, False)
     """
     known = () if ndim is None else corruption_kinds(ndim)
     kinds = [k for k in known if k not in exclude]
@@ -66,14 +66,12 @@ def plan_copies(
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             chosen.append(((kind,), (float(rng.uniform(low, high)),)))
     swaps = [k for k in kinds if k in SWAP_KINDS]
-    duos = [(k, str(rng.choice(swaps))) for k in kinds if swaps and k not in swaps]
-    if len(kinds) > 1:
-        for _ in range(pairs):
-            a, b = rng.choice(kinds, 2, replace=False)
-            duos.append((str(a), str(b)))
-    for a, b in duos:
-        both = rng.uniform(0.05, 0.9, 2)
-        chosen.append(((a, b), (float(both[0]), float(both[1]))))
+    for i in range(pairs if len(kinds) > 1 else 0):
+        a, b = (str(k) for k in rng.choice(kinds, 2, replace=False))
+        if i % 4 == 0 and swaps and a not in swaps:
+            b = str(rng.choice(swaps))
+        mild = rng.uniform(0.05, 0.6, 2)
+        chosen.append(((a, b), (float(mild[0]), float(mild[1]))))
     for kind in (k for k in RESAMPLE_KINDS if k not in exclude):
         chosen += [((kind,), (severity,)) for severity in (0.2, 0.4, 0.6, 0.9)]
     chosen.append(((), ()))
