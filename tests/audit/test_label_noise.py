@@ -27,7 +27,7 @@ def fit(data, seed):  # type: ignore[no-untyped-def]
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(x, y)
 
 
-def context(folder, rate, fit=None, model=None, seconds=60.0, rows=118):  # type: ignore[no-untyped-def]
+def context(folder, rate, fit=None, model=None, seconds=3600.0, rows=118):  # type: ignore[no-untyped-def]
     """A task on wine with wrong labels planted in the training part."""
     x, y = load_wine(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(y))
