@@ -15,6 +15,7 @@ from heldout.audit.collect import Planned, collect, measure_speed, plan
 from heldout.audit.context import Settings
 from heldout.audit.outcome import Report, make_report
 from heldout.audit.run import run_checks
+from heldout.core.borrow import borrowed
 from heldout.core.errors import InputError
 from heldout.core.preparing import prepare
 from heldout.core.task import Fit, Task
@@ -104,14 +105,15 @@ def audit_task(
         show_plan: called with the plan before anything runs.
         tell: called with progress in words.
     """
-    speed = measure_speed(task)
-    planned = plan(task, speed, settings)
-    show_plan(planned)
-    context = collect(task, out / ARTIFACTS, settings, speed, planned, tell)
-    results = run_checks(context.artifacts)
-    tell("Gains of actions")
-    context.tell = tell
-    measure_gains(context, results)
+    with borrowed(task.classifier.model, evaluating=False):
+        speed = measure_speed(task)
+        planned = plan(task, speed, settings)
+        show_plan(planned)
+        context = collect(task, out / ARTIFACTS, settings, speed, planned, tell)
+        results = run_checks(context.artifacts)
+        tell("Gains of actions")
+        context.tell = tell
+        measure_gains(context, results)
     manifest = context.artifacts.manifest
     manifest |= {"title": title, "command": command}
     manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")
