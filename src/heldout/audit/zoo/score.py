@@ -114,8 +114,10 @@ def _extras(name: str, some: list[Result]) -> dict[str, Any]:
         )
     if name == "shift_forecast":
         sets = [f for r in some for f in r["forecast"]]
+        kept = [f for r in some for f in r["forecast"] if r["case"]["defect"] != "shortcut"]
         out = _means(
             mean_absolute_error=[abs(f["value"] - f["truth"]) for f in sets],
+            error_without_shortcuts=[abs(f["value"] - f["truth"]) for f in kept],
             error_same_as_test=[abs(f["same_as_test"] - f["truth"]) for f in sets],
             error_average_confidence=[abs(f["confidence"] - f["truth"]) for f in sets],
             width=[f["high"] - f["low"] for f in sets],

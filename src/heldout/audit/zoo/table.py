@@ -20,6 +20,7 @@ _EXTRA = {
     "precision": "precision",
     "recall": "recall",
     "mean_absolute_error": "mean absolute error",
+    "error_without_shortcuts": "the same without planted shortcuts",
     "coverage": "interval covers",
     "error_same_as_test": "assuming test accuracy",
     "error_average_confidence": "average confidence",

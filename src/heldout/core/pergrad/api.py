@@ -188,7 +188,8 @@ def gradient_summary(
     Holds a few copies of the parameters and a few numbers per example, never n gradients. The
     first pass gives norms and the mean, the others the inner products with it and with the mean of
     the unit gradients, since <g_i, v> is what the layer would put out with v as its weight, times
-    the output's gradient. About four ordinary training passes. Arguments and errors as in `per_example_gradients`.
+    the output's gradient. About four ordinary training passes. Arguments and errors as in
+    `per_example_gradients`.
 
     >>> s = gradient_summary(nn.Linear(2, 2), torch.ones(4, 2), torch.tensor([0, 0, 0, 0]))
     >>> all(torch.allclose(s.inner[k], s.squares[k]) for k in s.mean)  # all gradients equal
