@@ -37,7 +37,7 @@ imports: .venv/.dev  ## the direction of imports
 	@$(BIN)/lint-imports --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 
 benchmarks: .venv/.dev  ## side by side with peers; see benchmarks/requirements.txt
-	@for file in benchmarks/bench_*.py; do \
+	@for file in benchmarks/*.py; do \
 		echo "$$file"; OMP_NUM_THREADS=1 $(BIN)/python "$$file"; done
 
 zoo: .venv/.dev  ## the track record: every check on models with known defects; resumes

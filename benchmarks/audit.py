@@ -1,6 +1,6 @@
 """Whole audit against Deepchecks' full suite and cleanlab's Datalab, on one model and data.
 
-    python benchmarks/bench_audit.py --deepchecks-python PATH    # see requirements.txt
+    python benchmarks/audit.py --deepchecks-python PATH    # see requirements.txt
 
 Deepchecks needs versions of numpy and scikit-learn of its own, so it runs under the python that is
 given; without it, it is left out and the result says so. Each tool gets the same rows and a model
@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -51,7 +52,8 @@ def _heldout(train, test):
 
     model = _model(train)
     start = time.perf_counter()
-    api.audit(model, train, test, {"shifted": test[0] * 1.1}, out="/tmp/heldout-bench-audit")
+    with tempfile.TemporaryDirectory() as out:
+        api.audit(model, train, test, {"shifted": test[0] * 1.1}, out=out)
     return time.perf_counter() - start
 
 
@@ -81,7 +83,8 @@ def _deepchecks(train, test):
     model = _model((sets[0].data[columns], sets[0].data["y"]))
     start = time.perf_counter()
     result = full_suite().run(*sets, model)
-    result.save_as_html("/tmp/heldout-bench-deepchecks.html", as_widget=False)
+    with tempfile.TemporaryDirectory() as out:
+        result.save_as_html(f"{out}/report.html", as_widget=False)
     return time.perf_counter() - start
 
 
