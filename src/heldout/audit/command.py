@@ -136,15 +136,23 @@ def _finish(options: Options, console: Console, report: Report, old: Any) -> int
 
 def _show_plan(console: Console, planned: list[Planned]) -> None:
     table = Table(title="Plan", title_justify="left", box=None, pad_edge=False)
-    for name in ("stage", "time", "memory", "note"):
+    for name in ("stage", "time", "memory", "for", "note"):
         table.add_column(name, justify="right" if name in ("time", "memory") else "left")
     for item in planned:
         cost = item.cost
         time = "-" if cost.skip else f"{cost.seconds:.1f} s"
         memory = "-" if cost.skip else f"{cost.megabytes:.0f} MB"
         note = f"skipped: {cost.skip}" if cost.skip else cost.note
-        table.add_row(item.collector.title, time, memory, note)
+        table.add_row(item.collector.title, time, memory, _served(item.collector.id), note)
     console.print(table)
+
+
+def _served(collector: str) -> str:
+    """The checks that draw on a collector, or what else it is for."""
+    if collector in ("predictions", "previews", "refits"):
+        return {"predictions": "every check", "previews": "the report"}.get(collector, "gains")
+    checks = [m.CHECK for m in CHECKS.modules()]
+    return ", ".join(c.id for c in checks if collector in (*c.needs, *c.uses))
 
 
 def _task(options: Options, console: Console) -> tuple[Task, str]:

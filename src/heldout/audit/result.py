@@ -165,6 +165,8 @@ class Check:
     """When it warns and when it fails, with the thresholds."""
     needs: tuple[str, ...] = ("predictions",)
     """Ids of the collectors without whose artifacts it cannot run."""
+    uses: tuple[str, ...] = ()
+    """Ids of further collectors that it draws on where they ran."""
     paper: str | None = None
     """Slug or citation of the method."""
     cost: str = ""

@@ -28,7 +28,8 @@ def run_checks(artifacts: Artifacts) -> dict[str, CheckResult]:
         start = time.monotonic()
         finding = _finding(module, artifacts)
         seconds = time.monotonic() - start
-        seconds += sum(artifacts.state(n)["seconds"] for n in module.CHECK.needs)
+        drawn_on = (*module.CHECK.needs, *module.CHECK.uses)
+        seconds += sum(artifacts.state(name)["seconds"] for name in drawn_on)
         record = records.get(module.CHECK.id)
         results[module.CHECK.id] = CheckResult(module.CHECK, finding, record, seconds)
     return results

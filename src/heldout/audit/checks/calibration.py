@@ -78,17 +78,16 @@ def run(artifacts: Artifacts) -> Finding:
 def _numbers(
     ece: float, null: np.ndarray, error: Interval, heat: Interval, after: float, n: int
 ) -> dict[str, Number]:
-    low, high = np.quantile(null, [0.025, 0.975])
-    shift = ece - float(null.mean())
+    low, high = np.quantile(null - null.mean(), [0.025, 0.975])
     return {
         "calibration_error": number(
             error, "confidence (0-1)", "higher", null=0.0, null_label="calibrated",
             guide="Typical distance of confidence from accuracy, chance removed.",
         ),
         "ece": Number(
-            ece, max(0.0, shift - (high - low) / 2), shift + (high - low) / 2 + float(null.mean()),
+            ece, max(0.0, ece - float(high)), ece - float(low),
             n, "confidence (0-1)", "higher", float(null.mean()), "a calibrated model",
-            method="15 bins of equal mass; range of the null around the debiased value",
+            method="15 bins of equal mass; spread that a calibrated model's ECE has by chance",
             guide="The usual plug-in ECE; compare it with its null reference.",
         ),
         "temperature": number(

@@ -26,6 +26,7 @@ CHECK = Check(
     rule="Warns when twice the data is forecast to bring at least 2 points of test accuracy and "
     "the 95 % interval of the expected gain excludes less than 1 point; passes otherwise.",
     needs=("predictions", "learning_curve"),
+    uses=("refits",),
     paper="Hestness et al. 2017",
     cost="about 1.6 retrainings per seed, 2 to 5 seeds",
     guide="The model is retrained on nested parts of the training set; test error against size "

@@ -29,6 +29,7 @@ CHECK = Check(
     rule="Fails when the 95 % interval of the share of wrong labels lies above 5 %, warns when it "
     "lies above 3 %.",
     needs=("predictions", "probes"),
+    uses=("crossfit",),
     paper="data_diet",
     cost="seven small models on the training set; with fit up to 15 trainings",
     guide="Models that did not see a label are asked about it: kernel machines, forests, small "

@@ -33,6 +33,7 @@ CHECK = Check(
     rule="Warns when the forecast for some shifted set is at least 5 points below the test "
     "accuracy and its 90 % interval excludes the test accuracy; fails when the whole interval "
     "lies more than 10 points below the test accuracy.",
+    uses=("perturbations", "refits"),
     paper="Garg et al. 2022 (arXiv:2201.04234); Guillory et al. 2021 (arXiv:2107.03315); "
     "Jiang et al. 2022 (arXiv:2106.13799); Lu et al. 2023 (arXiv:2302.05018)",
     cost="about 80 perturbed copies of at most 250 test examples through the model",
