@@ -2,13 +2,13 @@
 
 1. **Wrong labels**: 8 % of the training labels are another class, uniformly at random.
 2. **Leakage**: 6 % of the test images are copies of training images, with their labels.
-3. **A shortcut**: in train and test one lit pixel on the left or right border says the class, by
-   its position, for 95 % of the images (and a random class for the rest). In the shifted sets it
-   says a random class for all: the mark means nothing out there.
+3. **A shortcut**: one lit pixel on the left or right border, as a scanner might leave it, says
+   the class by its position, for 95 % of the images (and a random class for the rest).
 
-The shifted sets are fresh digits (not the leaked test set) under noise, blur, rotation, contrast
-and occlusion, at severities 1 to 3. The report should find all three defects, and the lower
-accuracy that they cost.
+The shifted sets are the test digits before any leak. In fifteen of them, under noise, blur,
+rotation, contrast and occlusion at severities 1 to 3, the mark still holds. In `other scanner` it
+says a random class, and in `no scanner mark` there is none: these two show what the shortcut
+costs. The report should find all three defects.
 """
 
 from __future__ import annotations
@@ -48,15 +48,18 @@ def example(seed: int = 0) -> Example:
     """Return the data with its planted defects.
 
     >>> len(example().wrong_rows), len(example().shifted)
-    (80, 15)
+    (80, 17)
     """
     (x, y), (xt, yt) = digits(seed)
     rng = stream(seed, "example")
+    plain, true = xt, yt
+    x, xt = _marked(x, y, rng, MARKED), _marked(xt, yt, rng, MARKED)
     shifted = {
-        name: (_marked(images.astype(np.float32), yt, rng, 0.0), yt)
+        name: (images.astype(np.float32), true)
         for name, images in example_shifts(xt, seed=seed, value_range=(0, 1)).items()
     }
-    x, xt = _marked(x, y, rng, MARKED), _marked(xt, yt, rng, MARKED)
+    shifted["other scanner"] = (_marked(plain, true, rng, 0.0), true)
+    shifted["no scanner mark"] = (plain, true)
     xt, leaked_rows, origin = leaked(x, xt, LEAKED, rng)
     yt = yt.copy()
     yt[leaked_rows] = y[origin]
