@@ -11,7 +11,7 @@ import tyro
 from heldout.audit.zoo.run import run
 from heldout.audit.zoo.score import track_record
 from heldout.audit.zoo.table import update
-from heldout.core.files import write_json
+from heldout.core.files import read_json, write_json
 
 RECORD = Path(__file__).parents[2] / "records" / "audit" / "track_record.json"
 
@@ -30,12 +30,17 @@ class Options:
     """Run only cases whose id contains this, and write no record."""
     half: Literal["", "tune", "report"] = ""
     """Run only this half, and write no record."""
+    record_only: bool = False
+    """Run nothing, and write the record from the results that are there."""
 
 
 def main() -> None:
     """Run the zoo and write the record."""
     options = tyro.cli(Options)
-    results = run(options.folder, options.jobs, options.only, options.half)
+    if options.record_only:
+        results = [read_json(p) for p in sorted(options.folder.glob("*.json"))]
+    else:
+        results = run(options.folder, options.jobs, options.only, options.half)
     if options.only or options.half:
         return
     record = track_record(results)
