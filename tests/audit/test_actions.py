@@ -101,7 +101,7 @@ def test_leaked_test_rows_do_not_count(tmp_path):
         Check("leakage", "why", "Leakage", "?", ""), Finding("failed", "", examples=leaks)
     )
     (found,) = ranked(context.artifacts, results | {"leakage": leakage})
-    assert "60 test examples" in found.gain.method
+    assert "60 examples of test data" in found.gain.method
 
 
 def test_shuffling_a_part_is_measured_where_the_part_means_nothing(tmp_path):
@@ -114,7 +114,7 @@ def test_shuffling_a_part_is_measured_where_the_part_means_nothing(tmp_path):
     def fit(dataset, seed):
         return LogisticRegression().fit(*dataset)
 
-    change = {"shuffle": {"cells": [1], "space": "input"}}
+    change = {"shuffle": {"cells": [1], "space": "input", "where": ["shifted/e"]}}
     task = prepare(fit((here, y), 0), (here, y), (here, y), {"e": (elsewhere, y)}, fit)
     settings = Settings()
     context = Context(
@@ -125,7 +125,7 @@ def test_shuffling_a_part_is_measured_where_the_part_means_nothing(tmp_path):
     results = _results(Action("probe.shuffle", "", "", "", "", change=change))
     measure_gains(context, results)
     (found,) = ranked(context.artifacts, results)
-    assert found.gain.unit == "points of shifted accuracy"
+    assert found.gain.unit == "points of accuracy on shifted data without the cue"
     assert found.gain.ci_low > 10
 
 

@@ -106,7 +106,11 @@ def _with_gain(artifacts: Artifacts, action: Action, excluded: np.ndarray) -> Ac
         return action
     labelled = [s for s in artifacts.shifted if artifacts.labels(s) is not None]
     # Leaving a cue out costs accuracy wherever the cue holds: it is meant for where it does not.
-    elsewhere = "shuffle" in action.change and labelled
+    broken = action.change.get("shuffle", {}).get("where", [])
+    measured_on = [s for s in labelled if s in broken]
+    where = "shifted data without the cue"
+    if not measured_on:
+        measured_on, where = ["test"], "test data"
     pairs = []
     for seed in _refit_seeds(artifacts):
         key = f"{_key(action)}/{seed}"
@@ -116,12 +120,9 @@ def _with_gain(artifacts: Artifacts, action: Action, excluded: np.ndarray) -> Ac
             changes = {s: _hits(artifacts, s, after[s]) - _hits(artifacts, s, before[s])
                        for s in after}  # fmt: skip
             changes["test"] = np.delete(changes["test"], excluded)
-            pairs.append(
-                np.concatenate([changes[s] for s in (labelled if elsewhere else ["test"])])
-            )
+            pairs.append(np.concatenate([changes[s] for s in measured_on]))
     if len(pairs) < MIN_SEEDS:
         return action
-    where = "shifted" if elsewhere else "test"
     return replace(action, gain=gain(np.stack(pairs), where), gain_kind="measured")
 
 
@@ -129,12 +130,12 @@ def _hits(artifacts: Artifacts, split: str, logits: np.ndarray) -> np.ndarray:
     return np.asarray(logits.argmax(axis=1) == artifacts.labels(split), dtype=float)
 
 
-def gain(differences: np.ndarray, where: str = "test") -> Number:
+def gain(differences: np.ndarray, where: str = "test data") -> Number:
     """Mean change of accuracy, in points, over seeds and examples.
 
     Args:
         differences: (seeds, examples) of correct-after minus correct-before, paired by seed.
-        where: the data these examples are from, `test` or `shifted`.
+        where: the data these examples are from, in words.
 
     The variance is that of the mean over seeds plus that of the mean over examples, so the
     interval speaks of another training run and of other test examples alike; Student's t with
@@ -153,10 +154,10 @@ def gain(differences: np.ndarray, where: str = "test") -> Number:
         100 * (value - half),
         100 * (value + half),
         seeds,
-        f"points of {where} accuracy",
+        f"points of accuracy on {where}",
         "lower",
         null=0.0,
         null_label="no change",
-        method=f"{seeds} pairs of retrained models on {n} {where} examples, t interval",
-        guide=f"{where.capitalize()} accuracy after minus before, same seeds on both sides.",
+        method=f"{seeds} pairs of retrained models on {n} examples of {where}, t interval",
+        guide=f"Accuracy on {where} after minus before, same seeds on both sides.",
     )

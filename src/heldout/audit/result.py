@@ -97,7 +97,8 @@ class Action:
     change: Mapping[str, Any] = field(default_factory=dict)
     """Change to the training set that `fit` can measure, in positions of the training split:
     `{"drop": [rows]}`, `{"relabel": {"rows": [...], "labels": [...]}}`, or `{"shuffle": {"cells":
-    [...], "space": "input"}}` for a region exchanged among examples; else empty."""
+    [...], "space": "input", "where": [splits]}}` for a region exchanged among examples, whose
+    gain is read on the splits where the cue is broken; else empty."""
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,13 @@ def _actions(p: _Part) -> list[Action]:
             code,
             "one retraining; test accuracy falls here if the cue holds here, and rises where not",
             "simplicity_bias",
-            change={"shuffle": {"cells": sorted(p.cells), "space": p.space}},
+            change={
+                "shuffle": {
+                    "cells": sorted(p.cells),
+                    "space": p.space,
+                    "where": list(p.seen.broken),
+                }
+            },
         ),
         Action(
             f"shortcuts.collect.{p.name}",
