@@ -164,6 +164,6 @@ def _twice(made: World, task: Task, report: Report) -> dict[str, Any]:
     models = [prepare(task.fit((x, y), s), (x, y), made.arguments["test"]) for s in range(3)]
     hits = [t.classifier(test.inputs).logits.argmax(axis=1) == test.labels for t in models]
     numbers = report.checks["data_size"].numbers
-    found = numbers.get("accuracy_at_twice")
-    said = None if found is None else [found.value, found.ci_low, found.ci_high]
+    found = numbers.get("error_with_twice_the_data")
+    said = None if found is None else [1 - found.value, 1 - found.ci_high, 1 - found.ci_low]
     return {"truth": float(np.mean(hits)), "said": said}

@@ -62,16 +62,15 @@ def _extras(row: Mapping[str, Any]) -> list[str]:
         base = name.removesuffix("_with_fit")
         if base in _EXTRA and isinstance(value, Mapping):
             suffix = " with `fit`" if name != base else ""
-            found.append(f"{_EXTRA[base]}{suffix} {_cell(value)}")
+            found.append(f"{_EXTRA[base]}{suffix} {_cell(value, 3)}")
     return found
 
 
-def _cell(value: Mapping[str, Any] | None) -> str:
+def _cell(value: Mapping[str, Any] | None, digits: int = 2) -> str:
     if value is None:
         return "not measured"
-    return (
-        f"{value['value']:.2f} ({value['ci_low']:.2f} to {value['ci_high']:.2f}, n = {value['n']})"
-    )
+    said = {k: f"{value[k]:.{digits}f}" for k in ("value", "ci_low", "ci_high")}
+    return f"{said['value']} ({said['ci_low']} to {said['ci_high']}, n = {value['n']})"
 
 
 def with_table(text: str, record: Mapping[str, Any]) -> str:
