@@ -62,7 +62,9 @@ def test_the_same_task_goes_on_and_another_one_starts_anew(tmp_path):
     stamp = (tmp_path / "predictions" / "train.npz").stat().st_mtime_ns
     collect(_task(), tmp_path, Settings())
     assert (tmp_path / "predictions" / "train.npz").stat().st_mtime_ns == stamp
+    before = first.logits("test")
     second = collect(_task(scale=2.0), tmp_path, Settings()).artifacts
+    assert not np.allclose(second.logits("test"), before)  # not what the folder held earlier
     assert second.manifest["fingerprint"] != first.manifest["fingerprint"]
     assert (tmp_path / "predictions" / "train.npz").stat().st_mtime_ns != stamp
 

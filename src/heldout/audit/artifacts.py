@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -32,6 +31,7 @@ class Artifacts:
 
     folder: Path
     manifest: dict[str, Any] = field(default_factory=dict)
+    _held: dict[str, Arrays] = field(default_factory=dict, init=False, repr=False)
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Artifacts:
         `keys("refits")` gives `["refits/0", "refits/1"]`.
         """
         folder = self.folder / "/".join(quote(p, safe="") for p in prefix.split("/"))
-        return sorted(f"{prefix}/{_unquote(p.stem)}" for p in folder.glob("*.npz"))
+        return sorted(f"{prefix}/{unquote(p.stem)}" for p in folder.glob("*.npz"))
 
     def state(self, collector: str) -> dict[str, Any]:
         """Return how a collector ended: `state`, `reason`, `seconds`."""
@@ -166,7 +166,10 @@ class Artifacts:
         return np.asarray(self.logits(split).argmax(axis=1) == labels)
 
     def _predictions(self, split: str) -> Arrays:
-        return _cached(self._path(f"predictions/{split}"))
+        # Held by this object alone: the same folder may hold another task's answers later.
+        if split not in self._held:
+            self._held[split] = self.read(f"predictions/{split}")
+        return self._held[split]
 
     def _path(self, key: str) -> Path:
         parts = [quote(part, safe="").replace(".", "%2E") for part in key.split("/")]
@@ -175,17 +178,6 @@ class Artifacts:
             at = parts.index("shifted")
             parts = [*parts[: at + 1], "%2F".join(parts[at + 1 :])]
         return self.folder.joinpath(*parts[:-1], f"{parts[-1]}.npz")
-
-
-def _unquote(name: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(name)
-
-
-@lru_cache(maxsize=64)
-def _cached(path: Path) -> Arrays:
-    return read_arrays(path)
 
 
 def fresh(folder: Path, manifest: dict[str, Any]) -> Artifacts:

@@ -167,7 +167,7 @@ def bound_within_classes(
 
     >>> rng = np.random.default_rng(0)
     >>> z = rng.normal(size=(300, 1)); y = np.arange(300) % 2
-    >>> bool(bound_within_classes(z, z + y[:, None], y, 0) > 0.7)
+    >>> bool(bound_within_classes(z, z + y[:, None], y, 0, trees=100) > 0.8)
     True
     >>> bool(bound_within_classes(rng.normal(size=(300, 1)), z, y, 0) < 0.1)
     True
