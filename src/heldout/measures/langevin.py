@@ -23,12 +23,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from heldout.core.errors import InputError
+from heldout.measures.mixing import R_HAT, refuse_unmixed, split_r_hat
+
+__all__ = [
+    "R_HAT", "Chains", "Divergence", "Ladder", "climb", "langevin", "refuse_unmixed", "split_r_hat",
+]  # fmt: skip
 
 Divergence = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps u (chains, d) to D per example (chains,) in float64 and its gradient (chains, d)."""
 
-R_HAT = 1.1
-"""Above it chains have not mixed, and no number is returned."""
 _WANTED = 0.57  # acceptance that moves Langevin proposals fastest (Roberts and Rosenthal 1998)
 
 
@@ -46,53 +49,6 @@ class Chains:
     """Share of proposals accepted, 0 to 1; 1 where none is judged."""
     kept: tuple[Tensor, ...] = ()
     """States (chains, d) at evenly spaced steps, if asked for."""
-
-
-def split_r_hat(traces: Float[np.ndarray, "chains steps"]) -> float:
-    """Return the split R-hat of Gelman et al.: 1 when chains and their halves agree.
-
-    sqrt[((s - 1)/s W + B/s) / W], W the mean variance within half-chains of s steps and B/s the
-    variance of their means.
-
-    Raises:
-        InputError: fewer than 2 chains, or fewer than 4 steps.
-
-    >>> rng = np.random.default_rng(0)
-    >>> split_r_hat(rng.normal(size=(4, 500))) < 1.02
-    True
-    >>> split_r_hat(rng.normal(size=(2, 500)) + [[0], [3]]) > 1.5
-    True
-    """
-    x = np.asarray(traces, dtype=float)
-    if x.ndim != 2 or x.shape[0] < 2 or x.shape[1] < 4:
-        raise InputError(
-            f"traces of shape {x.shape}",
-            "at least 2 chains of 4 steps: one chain cannot show that it has not mixed",
-            "chains=4",
-        )
-    half = x.shape[1] // 2
-    parts = np.concatenate([x[:, :half], x[:, -half:]])
-    within = float(parts.var(axis=1, ddof=1).mean())
-    between = float(parts.mean(axis=1).var(ddof=1))
-    if within == 0:
-        return 1.0 if between == 0 else float("inf")
-    return float(np.sqrt((half - 1) / half + between / within))
-
-
-def refuse_unmixed(r_hat: float) -> None:
-    """Raise unless chains have mixed.
-
-    Raises:
-        InputError: R-hat is above 1.1 or not a number.
-
-    >>> refuse_unmixed(1.05)
-    """
-    if not r_hat <= R_HAT:
-        raise InputError(
-            f"chains with R-hat {r_hat:.2f}",
-            f"at most {R_HAT}: above, chains disagree and their average means nothing",
-            "more steps or chains, a smaller model, fewer examples, or method='laplace'",
-        )
 
 
 def langevin(

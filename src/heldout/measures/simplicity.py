@@ -18,32 +18,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-from scipy import stats
 from torch import Tensor, nn
-from torch.func import grad_and_value
 
 from heldout.core.borrow import borrowed
 from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import torch_stream
-from heldout.measures.gaussian_mass import log_ellipsoid_mass, log_soft_weight
-from heldout.measures.langevin import Divergence, Ladder, climb
-from heldout.measures.prior import (
-    Flat,
-    GaussianPrior,
-    Likelihood,
-    check_likelihood,
-    divergence_between,
-    fisher_factor,
-    flatten,
-    head,
-    over,
+from heldout.measures._mass_estimates import (
+    counted,
+    jackknife,
+    laplace,
+    over_chains,
+    prior_divergences,
+    soft_mean,
+    tilted,
 )
+from heldout.measures._solution import World, world_around
+from heldout.measures.gaussian_mass import log_ellipsoid_mass
+from heldout.measures.langevin import Ladder, climb
+from heldout.measures.prior import GaussianPrior, Likelihood
 
 Method = Literal["laplace", "sgld", "prior_sampling"]
-_FEWEST = 50  # effective draws; with about 10 the interval missed a closed form
-_GROUPS = 10  # of inputs, left out one at a time for Laplace's interval
 
 
 @dataclass(frozen=True)
@@ -76,19 +71,6 @@ class Simplicity:
     """Examples counted."""
     r_hat: float
     """Largest R-hat of the chains; NaN without chains."""
-
-
-@dataclass(frozen=True)
-class _World:
-    flat: Flat
-    """In the eigenbasis of the Fisher information."""
-    divergence: Divergence
-    curvature: Tensor
-    """(d,), of D at the solution, largest first."""
-    offset: np.ndarray
-    """(d,), the solution in that basis."""
-    factor: Tensor
-    """(n, K, d), see `fisher_factor`; not rotated."""
 
 
 def simplicity(
@@ -137,6 +119,7 @@ def simplicity(
         InputError: a loss that is no proper log-loss, an improper prior, too many parameters,
             fewer than 2 chains, R-hat above 1.1, or no draw of the prior near the solution.
 
+    >>> import torch
     >>> net = nn.Linear(2, 1, bias=False)
     >>> _ = net.weight.data.zero_()
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(10, 1)
@@ -147,20 +130,20 @@ def simplicity(
     """
     options = sampling or Sampling()
     with borrowed(model):
-        world = _world(model, x, prior, likelihood, noise, method)
+        world = world_around(model, x, prior, likelihood, noise, method)
         count = len(x) if n is None else n
         if count < 1:
             raise InputError(f"n = {n}", "at least one example", "leave n out")
         r_hat = float("nan")
         if method == "laplace":
-            nats, effective = _laplace(world, count)
+            nats, effective = laplace(world, count)
         elif method == "sgld":
             ladder = _climb(world, count, options, seed)
-            nats, r_hat = _over_chains(-ladder.log_mass(), -ladder.log_mass(2)), ladder.r_hat
+            nats, r_hat = over_chains(-ladder.log_mass(), -ladder.log_mass(2)), ladder.r_hat
             effective = 2 * count * float(ladder.means[:, -1].mean())
         else:
-            drawn = _prior_divergences(world, options.draws, seed)
-            nats, effective = _soft_mean(drawn, count)
+            drawn = prior_divergences(world, options.draws, seed)
+            nats, effective = soft_mean(drawn, count)
     d = len(world.offset)
     return Simplicity(nats, nats.value / count, effective, d, count, r_hat)
 
@@ -187,6 +170,7 @@ def log_weight(
     Args:
         eps: mean KL per example from the model's predictions, above 0, in nats.
 
+    >>> import torch
     >>> net = nn.Linear(1, 1, bias=False)
     >>> _ = net.weight.data.zero_()
     >>> near = log_weight(net, torch.ones(10, 1), 0.02, prior=GaussianPrior(1.0),
@@ -198,147 +182,19 @@ def log_weight(
     if not (np.isfinite(eps) and eps > 0):
         raise InputError(f"eps = {eps}", "a divergence above 0, in nats", "pass eps=0.01")
     with borrowed(model):
-        world = _world(model, x, prior, likelihood, noise, method)
+        world = world_around(model, x, prior, likelihood, noise, method)
         if method == "laplace":
-            return _jackknife(world, lambda lam, mu: log_ellipsoid_mass(lam, mu, eps))
+            return jackknife(world, lambda lam, mu: log_ellipsoid_mass(lam, mu, eps))
         if method == "prior_sampling":
-            return _counted(_prior_divergences(world, options.draws, seed), eps)
+            return counted(prior_divergences(world, options.draws, seed), eps)
         # under exp(-b D) a regular model has E[D] = d / 2b: b where that is half of eps
         ladder = _climb(world, len(world.offset) / eps, options, seed)
-        return _tilted(ladder, eps)
+        return tilted(ladder, eps)
 
 
-def _world(
-    model: nn.Module, x: Tensor, prior: GaussianPrior | None, likelihood: Likelihood,
-    noise: float | None, method: str,
-) -> _World:  # fmt: skip
-    if method not in ("laplace", "sgld", "prior_sampling"):
-        raise InputError(f"method {method!r}", "laplace, sgld or prior_sampling", "'laplace'")
-    check_likelihood(likelihood, noise)
-    flat = flatten(model, prior)
-    if not isinstance(x, Tensor) or len(x) < _GROUPS:
-        given = f"{len(x)} inputs" if isinstance(x, Tensor) else f"x of type {type(x).__name__}"
-        raise InputError(given, f"a tensor of at least {_GROUPS} inputs", "torch.as_tensor(x)")
-    with torch.no_grad():
-        truth = head(flat(flat.solution, x), likelihood, noise)
-    factor = fisher_factor(flat, x, likelihood, noise)
-    rows = factor.flatten(0, 1) / len(x) ** 0.5
-    values, basis = torch.linalg.eigh(rows.T @ rows)
-    values, basis = values.flip(0).clamp(min=0), basis.flip(1)
-    turned = Flat(flat.module, flat.shapes, flat.scale, flat.solution, basis.to(flat.scale))
-    offset = (basis.T @ flat.solution.double()).cpu().numpy()
-
-    def one(u: Tensor) -> Tensor:
-        return divergence_between(truth, head(turned(u, x), likelihood, noise), likelihood)
-
-    def divergence(us: Tensor) -> tuple[Tensor, Tensor]:
-        gradient, value = over(grad_and_value(one), us)
-        return value.detach(), gradient.detach()
-
-    return _World(turned, divergence, values.to(flat.scale), offset, factor)
-
-
-def _laplace(world: _World, n: int) -> tuple[Interval, float]:
-    found = _jackknife(world, lambda lam, mu: -log_soft_weight(lam, mu, n))
-    lam, mu = world.curvature.double().cpu().numpy(), world.offset
-    room = 1 + n * lam
-    return found, float(np.sum(n * lam / room + n * lam * mu**2 / room**2))
-
-
-def _jackknife(world: _World, statistic: object) -> Interval:
-    # delete-a-group jackknife over inputs; each group's Fisher information is decomposed anew
-    assert callable(statistic)
-    solution = world.flat.solution.double()
-    groups = np.arange(len(world.factor)) % _GROUPS
-    whole = sum_of = None
-    parts = []
-    for group in range(_GROUPS):
-        rows = world.factor[torch.from_numpy(groups == group)].flatten(0, 1)
-        parts.append(rows.T @ rows)
-    sum_of = torch.stack(parts).sum(0)
-    sizes = np.bincount(groups, minlength=_GROUPS)
-
-    def at(matrix: Tensor, count: int) -> float:
-        values, basis = torch.linalg.eigh(matrix / count)
-        lam = values.clamp(min=0).cpu().numpy()
-        return float(statistic(lam, (basis.T @ solution).cpu().numpy()))
-
-    whole = at(sum_of, len(groups))
-    left = [at(sum_of - p, len(groups) - s) for p, s in zip(parts, sizes, strict=True)]
-    error = float(np.sqrt((_GROUPS - 1) * np.var(left)))
-    half = float(stats.t.ppf(0.975, _GROUPS - 1)) * error
-    said = "jackknife over ten groups of inputs, student t"
-    return Interval(whole, whole - half, whole + half, len(groups), method=said)
-
-
-def _climb(world: _World, n: float, options: Sampling, seed: int) -> Ladder:
+def _climb(world: World, n: float, options: Sampling, seed: int) -> Ladder:
     return climb(
         world.divergence, len(world.offset), n, curvature=world.curvature,
         generator=torch_stream(seed, "simplicity", "sgld"), chains=options.chains,
         rungs=options.rungs, steps=options.steps,
     )  # fmt: skip
-
-
-def _over_chains(values: np.ndarray, coarse: np.ndarray) -> Interval:
-    centre, n = float(values.mean()), len(values)
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    # a trapezoid on half the rungs has four times the error
-    half += abs(float(coarse.mean()) - centre) / 3
-    return Interval(centre, centre - half, centre + half, n, method="student t over chains, rungs")
-
-
-def _tilted(ladder: Ladder, eps: float) -> Interval:
-    b = float(ladder.sizes[-1])
-    trace = ladder.last.trace
-    inside = np.where(trace <= eps, np.exp(b * np.minimum(trace, eps) - b * eps), 0.0)
-    if not (inside.sum(1) > 0).all():
-        raise InputError(
-            f"a chain that never came within eps = {eps} of the model",
-            "weight above zero",
-            "a larger eps, or more steps",
-        )
-    tilt = np.log(inside.mean(1)) + b * eps
-    found = _over_chains(ladder.log_mass() + tilt, ladder.log_mass(2) + tilt)
-    return Interval(found.value, found.low, min(found.high, 0.0), found.n, method=found.method)
-
-
-def _prior_divergences(world: _World, draws: int, seed: int) -> np.ndarray:
-    generator = torch_stream(seed, "simplicity", "prior")
-    found = []
-    for start in range(0, draws, 256):
-        u = torch.randn(min(256, draws - start), len(world.offset), generator=generator)
-        with torch.no_grad():
-            found.append(world.divergence(u.to(world.flat.scale))[0].cpu().numpy())
-    return np.concatenate(found)
-
-
-def _soft_mean(drawn: np.ndarray, n: int) -> tuple[Interval, float]:
-    lowest = float(drawn.min())
-    kernel = np.exp(-n * (drawn - lowest))
-    total, m = float(kernel.sum()), len(drawn)
-    if total**2 / float((kernel**2).sum()) < _FEWEST:
-        raise InputError(
-            f"{m} draws of the prior, of which fewer than {_FEWEST} count near the solution",
-            "weight that sampling can see",
-            "more draws, a smaller n, or method='sgld'",
-        )
-    value = n * lowest - float(np.log(total / m))
-    left = n * lowest - np.log((total - kernel) / (m - 1))
-    half = 1.96 * float(np.sqrt((m - 1) * np.var(left)))
-    effective = 2 * n * float((kernel * drawn).sum() / total)
-    said = "jackknife over draws of the prior"
-    return Interval(value, value - half, value + half, m, method=said), effective
-
-
-def _counted(drawn: np.ndarray, eps: float) -> Interval:
-    hits, m = int((drawn <= eps).sum()), len(drawn)
-    if not hits:
-        raise InputError(
-            f"no draw of the prior within eps = {eps}, of {m}; the nearest is {drawn.min():.3g}",
-            "weight above zero",
-            "more draws, a larger eps, or method='sgld'",
-        )
-    found = stats.binomtest(hits, m).proportion_ci(0.95, method="exact")
-    value, low, high = (float(np.log(v)) for v in (hits / m, found.low, found.high))
-    said = "clopper-pearson over draws of the prior"
-    return Interval(value, low, high, m, method=said)
