@@ -6,14 +6,8 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from torch import nn
 
-from heldout.bench.zoo_units import (
-    DEFECTS,
-    idle_truth,
-    planted,
-    simple_part,
-    trainer,
-    units_truth,
-)
+from heldout.bench.planted_truth import idle_truth, units_truth
+from heldout.bench.zoo_units import DEFECTS, planted, simple_part, trainer
 
 
 def cancer():
