@@ -19,6 +19,7 @@ from heldout.audit.collect import describe
 from heldout.audit.collectors import crossfit, fingerprints, predictions, probes
 from heldout.audit.context import Context, Settings, Speed
 from heldout.audit.result import NotApplicableError, SkippedError
+from heldout.audit.suspects import finished_rounds
 from heldout.core.preparing import prepare
 
 
@@ -86,7 +87,7 @@ def test_an_unfinished_round_is_not_used(tmp_path) -> None:  # type: ignore[no-u
     found, _ = collected(tmp_path, 0.2, fit=fit)
     crossfit.collect(found)
     (tmp_path / "crossfit" / "0-3.npz").unlink()
-    whole = label_noise._rounds(found.artifacts, 118)
+    whole = finished_rounds(found.artifacts, 118)
     assert len(whole) == 2
     np.testing.assert_allclose(whole[0].sum(axis=1), 1, atol=1e-6)
 

@@ -11,13 +11,13 @@ from heldout.audit.result import (
     Example,
     Finding,
     Number,
-    SkippedError,
     Status,
     Table,
     number,
 )
+from heldout.audit.suspects import held_out_sources, likely_wrong
 from heldout.core.interval import Interval
-from heldout.core.statistics import proportion, softmax
+from heldout.core.statistics import proportion
 from heldout.data.el2n import el2n
 from heldout.data.label_noise import NoiseRanking, rank_label_noise
 
@@ -47,12 +47,12 @@ def run(artifacts: Artifacts) -> Finding:
     """Pool the held-out predictions, rank the labels, estimate the share of wrong ones."""
     labels = artifacts.labels("train")
     assert labels is not None
-    sources, contaminated = _sources(artifacts, len(labels))
+    sources, contaminated = held_out_sources(artifacts, len(labels))
     ranking = rank_label_noise(sources, labels)
     rate = ranking.rate
     status: Status = "failed" if rate.low > _FAIL else "warning" if rate.low > _WARN else "passed"
     numbers = {"rate": _rate(rate), "disagreement": _disagreement(ranking, labels)}
-    likely = _likely(ranking, labels)
+    likely = likely_wrong(ranking, labels)
     reason = (
         f"About {rate.value:.1%} of the {rate.n} training labels look wrong "
         f"({rate.low:.1%} to {rate.high:.1%})."
@@ -68,36 +68,6 @@ def run(artifacts: Artifacts) -> Finding:
         tables=[_by_source(sources, ranking, labels)],
         evidence=100 * rate.value if status != "passed" else 0.0,
     )
-
-
-def _sources(artifacts: Artifacts, n: int) -> tuple[dict[str, np.ndarray], bool]:
-    found, clean = {}, []
-    for key in artifacts.keys("probes"):
-        stored = artifacts.read(key)
-        found[key.removeprefix("probes/")] = stored["probs"].astype(np.float64)
-        clean.append(bool(stored["clean"]))
-    rounds = _rounds(artifacts, n)
-    if rounds:
-        found["model"] = np.mean(rounds, axis=0)
-    if not found:
-        raise SkippedError("no held-out predictions were collected")
-    return found, not rounds and not any(clean)
-
-
-def _rounds(artifacts: Artifacts, n: int) -> list[np.ndarray]:
-    """Held-out probabilities of the user's model, one array per finished round."""
-    parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    for key in artifacts.keys("crossfit"):
-        repeat = key.removeprefix("crossfit/").split("-")[0]
-        parts.setdefault(repeat, []).append(artifacts.read(key))
-    finished = []
-    for folds in parts.values():
-        rows = np.concatenate([f["rows"] for f in folds])
-        if len(rows) == n and len(np.unique(rows)) == n:
-            probs = np.zeros((n, folds[0]["logits"].shape[1]))
-            probs[rows] = softmax(np.concatenate([f["logits"] for f in folds]))
-            finished.append(probs)
-    return finished
 
 
 def _rate(rate: Interval) -> Number:
@@ -120,12 +90,6 @@ def _disagreement(ranking: NoiseRanking, labels: np.ndarray) -> Number:
         guide="Share of labels that the pooled models would not have given; hard classes and "
         "wrong labels both count.",
     )
-
-
-def _likely(ranking: NoiseRanking, labels: np.ndarray) -> np.ndarray:
-    """The most suspicious rows that another class fits better, as many as are estimated wrong."""
-    order = ranking.order[: round(ranking.rate.value * len(labels))]
-    return np.asarray(order[ranking.suggested[order] != labels[order]])
 
 
 def _examples(artifacts: Artifacts, ranking: NoiseRanking, labels: np.ndarray) -> list[Example]:
