@@ -106,12 +106,12 @@ def langevin(
         if step < warmup and judged:
             eta = float(eta * np.exp((share - _WANTED) / (1 + step) ** 0.5))
         if step >= warmup:
-            accepted += share / steps
+            accepted += share
             trace.append(d)
             if step - warmup + 1 in wanted:
                 kept.append(u.clone())
     found = torch.stack(trace, 1).double().cpu().numpy() if trace else np.empty((len(u), 0))
-    return Chains(u, found, eta, accepted, tuple(kept))
+    return Chains(u, found, eta, accepted / max(1, steps), tuple(kept))
 
 
 def _half_square(u: Tensor) -> Tensor:

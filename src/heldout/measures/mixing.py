@@ -42,8 +42,15 @@ def split_r_hat(traces: Float[np.ndarray, "chains steps"]) -> float:
     return float(np.sqrt((half - 1) / half + between / within))
 
 
-def refuse_unmixed(r_hat: float) -> None:
+def refuse_unmixed(
+    r_hat: float,
+    hint: str = "more steps or chains, a smaller model, fewer examples, or method='laplace'",
+) -> None:
     """Raise unless chains have mixed.
+
+    Args:
+        r_hat: see `split_r_hat`.
+        hint: what to try.
 
     Raises:
         InputError: R-hat is above 1.1 or not a number.
@@ -54,7 +61,7 @@ def refuse_unmixed(r_hat: float) -> None:
         raise InputError(
             f"chains with R-hat {r_hat:.2f}",
             f"at most {R_HAT}: above, chains disagree and their average means nothing",
-            "more steps or chains, a smaller model, fewer examples, or method='laplace'",
+            hint,
         )
 
 

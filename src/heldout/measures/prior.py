@@ -61,6 +61,27 @@ def fan_in_prior(model: nn.Module) -> GaussianPrior:
     return GaussianPrior(scale)
 
 
+def weight_decay_prior(weight_decay: float, n: int) -> GaussianPrior:
+    """Return the prior whose mode training with this weight decay finds: N(0, 1 / (n decay)).
+
+    For training on mean log-loss + decay / 2 |theta|^2, as `torch.optim.SGD(weight_decay=...)`
+    does. Decoupled decay (AdamW) is no prior of anything.
+
+    Raises:
+        InputError: decay not above 0 (the prior would be improper) or no examples.
+
+    >>> weight_decay_prior(0.01, 400).scale
+    0.5
+    """
+    if not (np.isfinite(weight_decay) and weight_decay > 0 and n >= 1):
+        raise InputError(
+            f"weight decay {weight_decay} and {n} examples",
+            "a proper prior: a decay above 0, and at least one example",
+            "fan_in_prior(model)",
+        )
+    return GaussianPrior(float((n * weight_decay) ** -0.5))
+
+
 @dataclass(frozen=True)
 class Flat:
     """A module's trainable parameters as one vector u, theta = scale * (rotation @ u)."""
@@ -87,12 +108,15 @@ class Flat:
         return functional_call(self.module, self.parameters(u), (x,))
 
 
-def flatten(module: nn.Module, prior: GaussianPrior | None = None) -> Flat:
+def flatten(
+    module: nn.Module, prior: GaussianPrior | None = None, largest: int | None = LARGEST
+) -> Flat:
     """Return a module as a function of a vector.
 
     Args:
-        module: with at least one trainable parameter, at most 5000 in all.
+        module: with at least one trainable parameter.
         prior: `fan_in_prior` when None.
+        largest: number of trainable parameters above which it is refused; None for no limit.
 
     Raises:
         InputError: no module, no trainable parameter, too many, or an improper prior.
@@ -105,10 +129,10 @@ def flatten(module: nn.Module, prior: GaussianPrior | None = None) -> Flat:
     prior = prior or fan_in_prior(module)
     taken = {k: p for k, p in module.named_parameters() if p.requires_grad}
     count = sum(p.numel() for p in taken.values())
-    if not 0 < count <= LARGEST:
+    if not 0 < count <= (largest or count):
         raise InputError(
             f"a module with {count} trainable parameters",
-            f"1 to {LARGEST}",
+            f"1 to {largest}" if largest else "at least 1",
             "freeze all but the last layers with requires_grad_(False): what is frozen is taken "
             "as given",
         )
