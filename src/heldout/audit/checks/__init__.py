@@ -20,6 +20,7 @@ CHECKS = Registry(
         "label_noise",
         "leakage",
         "memorization",
+        "memorizing_units",
         "numerics",
         "shift_forecast",
         "shortcuts",
