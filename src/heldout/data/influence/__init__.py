@@ -1,0 +1,51 @@
+"""Influence functions: which training examples move a measurement of a model.
+
+    from heldout.data.influence import EKFAC, Classification
+
+    fitted = EKFAC(model, Classification()).fit((x, y), "factors/")
+    scores = fitted.scores((x_test, y_test), (x, y))      # (queries, train), positive: raises margin
+
+Parts, for what does not fit on one machine: `covariances`, `bases` and `corrected` are the steps of
+a fit and additive over the data; `score_blocks` yields scores by blocks of queries and examples.
+"""
+
+from .batches import Batch, batches
+from .covariance import Covariance
+from .dense import dense_ggn_influence
+from .estimator import EKFAC
+from .factors import Factors, LayerFactors, Progress, Stash, bases, corrected, covariances
+from .layers import Layer, find_layers
+from .losses import CausalLanguageModel, Classification, LossTask, Regression
+from .passes import FisherPass
+from .scores import Block, Scoring, pairwise, score_blocks, self_scores
+from .store import load_factors, model_hash, save_factors
+
+__all__ = [
+    "Batch",
+    "Block",
+    "CausalLanguageModel",
+    "Classification",
+    "Covariance",
+    "EKFAC",
+    "Factors",
+    "FisherPass",
+    "Layer",
+    "LayerFactors",
+    "LossTask",
+    "Progress",
+    "Regression",
+    "Scoring",
+    "Stash",
+    "bases",
+    "batches",
+    "corrected",
+    "covariances",
+    "dense_ggn_influence",
+    "find_layers",
+    "load_factors",
+    "model_hash",
+    "pairwise",
+    "save_factors",
+    "score_blocks",
+    "self_scores",
+]

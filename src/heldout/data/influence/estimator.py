@@ -1,0 +1,254 @@
+"""`EKFAC`: fit the curvature of a model once, then score pairs of examples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from heldout.core.errors import InputError
+
+from .batches import batches
+from .factors import (
+    KINDS,
+    Factors,
+    Kind,
+    LayerFactors,
+    Progress,
+    Stash,
+    bases,
+    corrected,
+    covariances,
+    damping_factor,
+)
+from .layers import Layer, find_layers
+from .losses import LossTask
+from .passes import Fisher, FisherPass
+from .scores import Scoring, pairwise, self_scores
+from .store import (
+    VERSION,
+    batch_hash,
+    load_factors,
+    load_partial,
+    model_hash,
+    save_factors,
+    save_partial,
+)
+
+STAGES = ("covariances", "eigenvalues")
+
+
+class EKFAC:
+    """Influence of training examples on a model's measurements, by eigenvalue-corrected K-FAC.
+
+        score(q, i) = - grad f_q^T (G + lambda)^-1 grad L_i
+
+    the change of the measurement f_q when training example i counts more: positive means that
+    training on it raises the measure. G is the mean Gauss-Newton (Fisher) matrix of the loss over
+    the fitted data, block by layer; divide by the number of training examples for the effect of
+    adding one copy to a mean loss (Grosse et al. 2023, arXiv:2308.03296).
+
+    Args:
+        model: a module in evaluation mode; borrowed, never changed.
+        task: the loss and the measure; see `LossTask`.
+        layers: names or patterns ("*.mlp.*"); all supported layers by default.
+        kind: "ekfac", "kfac", "diagonal", or "identity" (gradient dot products).
+        damping: lambda, a number or "0.1mean": 0.1 times each layer's mean eigenvalue.
+        fisher: "sampled" labels from the model, "empirical" (the data's), or "exact".
+        shared: allow weights with several uses; see `find_layers`.
+        batch_size: rows at a time, where data are given whole.
+        memory: bytes for what is kept between passes, in fitting and in scoring.
+        seed: of the sampled labels, which depend on an example's number in the data only.
+        save_every: seconds between saves of an unfinished fit that has a folder.
+
+    Attributes:
+        factors_: what `fit` found, a `Factors`.
+        layers_: the layers, by name.
+
+    >>> from heldout.data.influence.losses import Classification
+    >>> net, x, y = nn.Linear(2, 2).eval(), torch.eye(2), torch.tensor([0, 1])
+    >>> found = EKFAC(net, Classification(), fisher="exact").fit((x, y)).scores((x, y), (x, y))
+    >>> found.shape, bool(found[0, 0] > 0)  # training on an example more raises its own margin
+    ((2, 2), True)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: LossTask,
+        *,
+        layers: Sequence[str] | None = None,
+        kind: Kind = "ekfac",
+        damping: str | float = "0.1mean",
+        fisher: Fisher = "sampled",
+        shared: bool = False,
+        batch_size: int = 64,
+        memory: int = 256 * 2**20,
+        seed: int = 0,
+        save_every: float = 60.0,
+    ) -> None:
+        self.model, self.task, self.layers, self.kind = model, task, layers, kind
+        self.damping, self.fisher, self.shared = damping, fisher, shared
+        self.batch_size, self.memory, self.seed = batch_size, memory, seed
+        self.save_every = save_every
+
+    def fit(self, data: Any, path: str | Path | None = None) -> EKFAC:
+        """Fit the factors, or load them where the folder holds those of this fit.
+
+        Args:
+            data: `(x, y)`, `(x, y, mask)`, or batches of these; see `batches.batches`.
+            path: folder for the factors. An interrupted fit goes on from its last save when it is
+                called again with the same model, data and settings.
+
+        Raises:
+            InputError: see `find_layers`, `batches`, `run_fisher` and `load_factors`.
+
+        Cost: a forward and a backward pass; for "ekfac" a second one when inputs and gradients do
+        not fit in `memory`; eigendecompositions of every layer's factors.
+        """
+        self.layers_ = self._checked()
+        about = self._about()
+        if self.kind != "identity":
+            about["data"] = batch_hash(next(iter(batches(data, self.batch_size))))
+        folder = None if path is None else Path(path)
+        if folder is not None and (folder / "factors.json").exists():
+            self.factors_ = load_factors(folder, about)
+            return self
+        self.factors_ = self._fitted(data, about, folder)
+        if folder is not None:
+            save_factors(self.factors_, folder)
+            for stage in STAGES:
+                (folder / f"{stage}.safetensors").unlink(missing_ok=True)
+        return self
+
+    def load(self, path: str | Path) -> EKFAC:
+        """Take factors from a folder, of this model and these settings only.
+
+        Raises:
+            InputError: they are of another model, version or setting.
+        """
+        self.layers_ = self._checked()
+        self.factors_ = load_factors(Path(path), self._about())
+        return self
+
+    def scores(
+        self,
+        queries: Any,
+        train: Any,
+        per_layer: bool = False,
+        per_token: bool = False,
+        rank: int | None = None,
+    ) -> Any:
+        """Score every query against every training example.
+
+        Args:
+            queries: data whose measure is asked about, q examples.
+            train: data whose loss is trained on, n examples.
+            per_layer: return a dict with the scores of each layer; they add up to the total.
+            per_token: scores of each position of the training examples, (q, n, T); they add up to
+                the example's. The score of a next-token loss stands at the position before the
+                predicted token; padding has none.
+            rank: keep only this many singular directions of each query's preconditioned gradient,
+                which holds r (n_in + n_out) numbers for a query instead of n_in n_out.
+
+        Returns:
+            (q, n) or (q, n, T) float array, or a dict of them by layer.
+
+        Raises:
+            InputError: not fitted, a model other than the fitted one, or gradients that are not
+                finite.
+        """
+        how = self._scoring(rank)
+        return pairwise(self.model, self.task, queries, train, how, per_layer, per_token)
+
+    def self_influence(self, train: Any) -> np.ndarray:
+        """Return grad L_i^T (G + lambda)^-1 grad L_i, (n,): how far an example moves its own loss.
+
+        Large values mark examples that the model can only learn by heart, wrong labels among them.
+        """
+        return self_scores(self.model, self.task, train, self._scoring(None))
+
+    def _scoring(self, rank: int | None) -> Scoring:
+        if not hasattr(self, "factors_"):
+            raise InputError("an EKFAC that is not fitted", "fit first", "EKFAC(...).fit(data)")
+        now = self._checked()
+        if model_hash(self.model) != self.factors_.about["model"]:
+            raise InputError(
+                "a model whose weights changed since the fit",
+                "the model that the factors were fitted on",
+                "fit again",
+            )
+        flat = self.factors_.kind == "identity"
+        damping = {
+            k: 1.0 if flat else f.damping(self.damping) for k, f in self.factors_.layers.items()
+        }
+        return Scoring(
+            now, self.factors_.layers, damping, self.shared, self.batch_size, self.memory, rank
+        )
+
+    def _checked(self) -> dict[str, Layer]:
+        if self.kind not in KINDS:
+            raise InputError(f"kind={self.kind!r}", f"one of {KINDS}", 'kind="ekfac"')
+        damping_factor(self.damping)
+        return find_layers(self.model, self.layers, self.shared)
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "model": model_hash(self.model),
+            "layers": {k: [v.n_out, v.n_in] for k, v in self.layers_.items()},
+            "kind": self.kind,
+            "fisher": self.fisher,
+            "seed": self.seed,
+            "version": VERSION,
+        }
+
+    def _fitted(self, data: Any, about: dict[str, Any], folder: Path | None) -> Factors:
+        if self.kind == "identity":
+            dtype = next(self.model.parameters()).dtype
+            flat = {
+                k: LayerFactors(torch.zeros(v.n_out, v.n_in, dtype=dtype))
+                for k, v in self.layers_.items()
+            }
+            return Factors("identity", flat, about)
+        how = FisherPass(self.fisher, self.seed, self.batch_size)
+        one, two = (self._progress(folder, stage, about) for stage in STAGES)
+        stash = Stash(self.memory if not one.done and not two.done else 0)
+        sums = covariances(
+            self.model, self.task, self.layers_, data, how,
+            stash if self.kind in ("ekfac", "diagonal") else None, self.shared, one,
+        )  # fmt: skip
+        found = bases(sums, self.kind)
+        examples = max(total.examples for total in sums.values())
+        start, about = about, {**about, "examples": examples}
+        if self.kind == "kfac":
+            return Factors(self.kind, found, about)
+        if folder is not None:  # whole, so that what comes next can be interrupted as well
+            done = two.done or sum(1 for _ in batches(data, self.batch_size))
+            save_partial(folder, STAGES[0], done, sums, start)
+        del sums
+        squares, _ = corrected(
+            self.model, self.task, self.layers_, data, how, found, stash.pairs, self.shared, two
+        )
+        for name, layer in found.items():
+            layer.eigenvalues = squares[name].div_(examples)
+        return Factors(self.kind, found, about)
+
+    def _progress(self, folder: Path | None, stage: str, about: dict[str, Any]) -> Progress:
+        if folder is None:
+            return Progress()
+        progress = load_partial(folder, stage, about)
+        last = time.monotonic()
+
+        def save(done: int, sums: dict[str, Any]) -> None:
+            nonlocal last
+            if time.monotonic() - last >= self.save_every:
+                save_partial(folder, stage, done, sums, about)
+                last = time.monotonic()
+
+        progress.after = save
+        return progress

@@ -1,0 +1,157 @@
+"""What a model is trained on and what influence is on: tasks, with three methods each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from heldout.core.errors import InputError
+
+from .batches import Draws
+
+
+class LossTask(Protocol):
+    """A loss with its model distribution, and a measurement.
+
+    Write one for any model: `outputs` is what the model returns, `targets` what the data hold.
+    `fisher="exact"` asks for a fourth method, `every_target(outputs, targets)`, which yields
+    (targets, weight (n,)) whose weighted losses have the Fisher's gradients.
+    """
+
+    def per_example(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the loss of every example, (n,): summed over its positions, never averaged."""
+        ...
+
+    def sample_targets(self, outputs: Any, targets: Any, draw: Draws) -> Any:
+        """Return targets drawn from the model's own distribution, in the form of `targets`.
+
+        `draw(k)` gives (n, k) uniform numbers that depend on the examples alone.
+        """
+        ...
+
+    def measure(self, outputs: Any, targets: Any) -> Tensor:
+        """Return what influence is on, (n,): larger is the more of it."""
+        ...
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """Return the logits of a model that returns them, alone or under that name.
+
+    >>> logits_of({"logits": torch.zeros(1, 2)}).shape
+    torch.Size([1, 2])
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = outputs.get("logits") if isinstance(outputs, dict) else None
+    found = getattr(outputs, "logits", None) if found is None else found
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"a model that returns {type(outputs).__name__}",
+            "a tensor of logits, or an output with .logits",
+            "write a LossTask of your own for this model",
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Cross-entropy of logits (n, C) with class ids (n,)."""
+
+    on: Literal["margin", "log_prob", "loss"] = "margin"
+    """What influence is on: log p(y) - log(1 - p(y)), log p(y), or the loss -log p(y)."""
+
+    def per_example(self, outputs: Any, targets: Any) -> Tensor:
+        """Return - log p(y), (n,)."""
+        return F.cross_entropy(logits_of(outputs), targets, reduction="none")
+
+    def sample_targets(self, outputs: Any, targets: Any, draw: Draws) -> Tensor:
+        """Draw classes by inversion of the cumulative probabilities."""
+        sums = logits_of(outputs).detach().double().softmax(-1).cumsum(-1)
+        u = draw(1).to(sums.device)
+        return (sums < u).sum(-1).clamp_(max=sums.shape[-1] - 1)
+
+    def measure(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the margin, the log-probability or the loss, (n,)."""
+        logits = logits_of(outputs)
+        log_p = -self.per_example(logits, targets)
+        if self.on != "margin":
+            return log_p if self.on == "log_prob" else -log_p
+        own = F.one_hot(targets, logits.shape[-1]).bool()
+        others = logits.masked_fill(own, -torch.inf).logsumexp(-1)
+        return logits.masked_fill(~own, 0).sum(-1) - others
+
+    def every_target(self, outputs: Any, targets: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each class for all examples, with its probability."""
+        p = logits_of(outputs).detach().softmax(-1)
+        for k in range(p.shape[-1]):
+            yield torch.full((len(p),), k, device=p.device), p[:, k]
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Half the squared error of outputs (n, k): a unit Gaussian around the output."""
+
+    def per_example(self, outputs: Any, targets: Any) -> Tensor:
+        """Return ||f - y||^2 / 2, (n,)."""
+        return 0.5 * (outputs - targets).square().flatten(1).sum(1)
+
+    def sample_targets(self, outputs: Any, targets: Any, draw: Draws) -> Tensor:
+        """Return the outputs plus standard Gaussian noise."""
+        u = draw(*outputs.shape[1:]).to(outputs.device).clamp_(1e-12, 1 - 1e-12)
+        return outputs.detach() + torch.special.ndtri(u).to(outputs.dtype)
+
+    def measure(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the loss with its sign turned: how well the example is fitted, (n,)."""
+        return -self.per_example(outputs, targets)
+
+    def every_target(self, outputs: Any, targets: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one target per output, a unit away from it: E[d d^T] is the identity."""
+        flat = outputs.detach().flatten(1)
+        for k in range(flat.shape[1]):
+            moved = flat.clone()
+            moved[:, k] += 1
+            yield moved.view_as(outputs), flat.new_ones(len(flat))
+
+
+@dataclass(frozen=True)
+class CausalLanguageModel:
+    """Next-token cross-entropy of logits (n, T, V); targets are token ids (n, T).
+
+    Position t predicts the token at t + 1. Targets of -100 do not count: put it on padding, and
+    on the prompt where the loss is of the completion only.
+    """
+
+    ignore: int = -100
+    """Target that does not count."""
+
+    def per_example(self, outputs: Any, targets: Any) -> Tensor:
+        """Return - log p(completion | prompt), summed over its tokens, (n,)."""
+        logits = logits_of(outputs)[:, :-1]
+        losses = F.cross_entropy(
+            logits.flatten(0, 1).float(),
+            targets[:, 1:].flatten(),
+            ignore_index=self.ignore,
+            reduction="none",
+        )
+        return losses.view(len(targets), -1).sum(1)
+
+    def sample_targets(self, outputs: Any, targets: Any, draw: Draws) -> Tensor:
+        """Draw every counted token from the model's prediction at the position before it."""
+        logits = logits_of(outputs).detach()[:, :-1]
+        u = draw(logits.shape[1]).to(logits.device)
+        rows = zip(logits, u.float(), strict=True)  # one example at a time: V may be 50,000
+        drawn = torch.stack(
+            [(z.float().softmax(-1).cumsum(-1) < v[:, None]).sum(-1) for z, v in rows]
+        ).clamp_(max=logits.shape[-1] - 1)
+        sampled = targets.clone()
+        sampled[:, 1:] = torch.where(targets[:, 1:] == self.ignore, self.ignore, drawn)
+        return sampled
+
+    def measure(self, outputs: Any, targets: Any) -> Tensor:
+        """Return log p(completion | prompt), (n,)."""
+        return -self.per_example(outputs, targets)
