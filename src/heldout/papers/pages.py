@@ -1,5 +1,7 @@
 """Pages of the papers: `python -m heldout.papers.pages` writes docs/papers/ and README's table.
 
+The gallery, docs/gallery.md and its figures, is written with them.
+
 With `--check` nothing is written, and the exit code is 1 when something on disk differs.
 """
 
@@ -16,6 +18,7 @@ from heldout.papers._figure import figure
 from heldout.papers._markdown import code, text, url
 from heldout.papers._page import page
 from heldout.papers.card import Claim
+from heldout.papers.gallery import FIGURES, PAGE, gallery
 
 BEGIN = "<!-- papers:start -->"
 END = "<!-- papers:end -->"
@@ -54,7 +57,7 @@ def contents(every: Sequence[Entry], readme: str) -> dict[str, bytes]:
         if entry.records:
             made[f"{FOLDER}/{slug}.svg"], alt = figure(entry.recipe, entry.records)
         made[f"{FOLDER}/{slug}.md"] = page(entry, alt).encode()
-    return made
+    return made | gallery(every)
 
 
 def table(every: Sequence[Entry], pages: str = f"{FOLDER}/") -> str:
@@ -148,8 +151,9 @@ def _index(every: Sequence[Entry]) -> str:
 
 
 def _left(root: Path, made: Mapping[str, bytes]) -> list[str]:
-    there = [p for p in (root / FOLDER).glob("*") if p.suffix in (".md", ".svg")]
-    return [n for n in (f"{FOLDER}/{p.name}" for p in there) if n not in made]
+    there = [root / PAGE, *(root / FOLDER).glob("*"), *(root / FIGURES).glob("*")]
+    pages = [p.relative_to(root).as_posix() for p in there if p.suffix in (".md", ".svg")]
+    return [n for n in pages if n not in made and (root / n).is_file()]
 
 
 def _verdicts(entry: Entry) -> str:
