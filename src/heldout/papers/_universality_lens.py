@@ -1,4 +1,4 @@
-"""Random ReLU networks as a class of boolean functions, and Markov chains of every order."""
+"""Random ReLU networks as a class of boolean functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 from torch import Tensor
 
 from heldout.core.seeds import stream, torch_stream
@@ -135,6 +135,9 @@ def boolean(setting: dict[str, Any], seed: int) -> dict[str, float]:
         mixed = random_functions(bits, width, m, seed, "mix")
         learners = {name: Sampled(mixed, size)}
         if name == "narrow":
+            for rank, code in (("commonest", truths[0]), ("rarest", truths[-1])):
+                row = signs(np.array([code]), size)[0]
+                out[f"samples/{rank}"] = samples_needed(learners[name], row, setting, seed)
             learners["uniform"] = Sampled(mixed, size, uniform=True)
         out[f"distinct/{name}"] = float(len(learners[name].log_prior))
         for i, code in enumerate(truths):
@@ -143,6 +146,7 @@ def boolean(setting: dict[str, Any], seed: int) -> dict[str, float]:
             out[f"log_inverse_weight/{name}@{i}"] = float(min(-log_w[0], 2 * np.log(m)))
             for kind, learner in learners.items():
                 out |= _of_truth(learner, truth, x, flips, setting["points"], eps, log_w, kind, i)
+    out["samples/rarest_over_commonest"] = out["samples/rarest"] / out["samples/commonest"]
     return out | _compared(out, setting)
 
 
@@ -161,6 +165,32 @@ def _of_truth(
     return {f"{k}/{kind}@{i}": v for k, v in found.items()}
 
 
+def samples_needed(
+    learner: Sampled, truth: np.ndarray, setting: dict[str, Any], seed: int
+) -> float:
+    """Return after how many examples the mean excess log-loss falls below 0.02 nats.
+
+    Between points of the grid, on a line in ln n and ln excess; twice the last when it never does.
+    """
+    grid, repeats, wanted = setting["grid"], setting["repeats"], 0.02
+    rng = stream(seed, "universality_lens", "samples_needed")
+    x = rng.integers(len(truth), size=(repeats, max(grid)))
+    y = truth[x] * np.where(rng.random(x.shape) < NOISE, -1, 1)
+    before = (grid[0], np.inf)
+    for n in grid:
+        parts = [slice(i, i + 50) for i in range(0, repeats, 50)]  # of a run's 10^5 weights each
+        excess = float(
+            np.concatenate([learner.excess(truth, x[p, :n], y[p, :n]) for p in parts]).mean()
+        )
+        if excess < wanted:
+            if not np.isfinite(before[1]):
+                return float(n)
+            share = np.log(before[1] / wanted) / np.log(before[1] / excess)
+            return float(before[0] * (n / before[0]) ** share)
+        before = (n, excess)
+    return float(2 * grid[-1])
+
+
 def _compared(out: dict[str, float], setting: dict[str, Any]) -> dict[str, float]:
     count = int(out["functions/chosen"])
 
@@ -170,7 +200,6 @@ def _compared(out: dict[str, float], setting: dict[str, Any]) -> dict[str, float
     regret = {k: series(f"regret/{k}") for k in ("narrow", "wide", "uniform")}
     weight = {k: series(f"log_inverse_weight/{k}") for k in ("narrow", "wide")}
     bits, (narrow, wide) = setting["bits"], setting["widths"]
-    samples = series("samples/narrow")
     return {
         "over_bound/largest": float(max(series(f"over_bound/{k}").max() for k in weight)),
         "over_bound/uniform": float(series("over_bound/uniform")[0]),
@@ -182,72 +211,4 @@ def _compared(out: dict[str, float], setting: dict[str, Any]) -> dict[str, float
             np.polyfit(weight["narrow"], regret["uniform"], 1)[0]
             / np.polyfit(weight["narrow"], regret["narrow"], 1)[0]
         ),
-        "samples/rarest_over_commonest": float(samples[-1] / samples[0]),
     }
-
-
-def markov(setting: dict[str, Any], seed: int) -> dict[str, float]:
-    """Return regrets of mixtures over binary Markov chains: one order, or all up to the largest.
-
-    Each context has a Beta(1/2, 1/2) prior, whose integral is closed: ln B(a + 1/2, b + 1/2) / pi.
-    """
-    rng = stream(seed, "universality_lens", "markov")
-    points, largest, runs = setting["points"], setting["largest"], setting["runs"]
-    log_q, log_p = np.zeros((largest + 1, runs, len(points))), np.zeros((runs, len(points)))
-    order = setting["order"]
-    for r in range(runs):
-        chance = rng.uniform(0.2, 0.8, 2**order)
-        bits = _chain(chance, order, largest, max(points), rng)
-        for k in range(largest + 1):
-            context = _contexts(bits, k, largest)
-            for j, n in enumerate(points):
-                a, b = _tally(context[:n], bits[largest:][:n], k)
-                log_q[k, r, j] = _evidence(a, b).sum()
-                if k == order:
-                    log_p[r, j] = float(b @ np.log(chance) + a @ np.log1p(-chance))
-    regret = (log_p - log_q).mean(1)
-    all_orders = (log_p - (logsumexp(log_q, axis=0) - np.log(largest + 1))).mean(0)
-    x = np.log(points)
-    slope = float(np.polyfit(x, regret[order], 1)[0])
-    out = {
-        f"regret/order_{order}@{n}": float(v) for n, v in zip(points, regret[order], strict=True)
-    }
-    out |= {f"regret/all_orders@{n}": float(v) for n, v in zip(points, all_orders, strict=True)}
-    return out | {
-        "slope/over_half_d": slope / (2**order / 2),
-        "slope/error": abs(slope / (2**order / 2) - 1),
-        "slope/largest_over_half_d": float(np.polyfit(x, regret[largest], 1)[0]) / (2**order / 2),
-        "regret/all_over_own": float(all_orders[-1] / regret[order, -1]),
-        "regret/largest_over_own": float(regret[largest, -1] / regret[order, -1]),
-    }
-
-
-def _chain(
-    chance: np.ndarray, order: int, lead: int, n: int, rng: np.random.Generator
-) -> np.ndarray:
-    # `lead` fair bits first, so that every order has its contexts from the first symbol on
-    bits = [int(v) for v in rng.integers(2, size=lead)]
-    draws = rng.random(n)
-    for t in range(n):
-        context = 0
-        for k in range(order):
-            context |= bits[-1 - k] << k
-        bits.append(int(draws[t] < chance[context]))
-    return np.array(bits)
-
-
-def _contexts(bits: np.ndarray, order: int, lead: int) -> np.ndarray:
-    n = len(bits) - lead
-    context = np.zeros(n, dtype=np.int64)
-    for k in range(order):
-        context |= bits[lead - 1 - k : lead - 1 - k + n] << k
-    return context
-
-
-def _tally(context: np.ndarray, symbol: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.bincount(context * 2 + symbol, minlength=2 ** (order + 1)).reshape(-1, 2)
-    return counts[:, 0], counts[:, 1]
-
-
-def _evidence(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(gammaln(a + 0.5) + gammaln(b + 0.5) - gammaln(a + b + 1) - np.log(np.pi))
