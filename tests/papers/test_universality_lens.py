@@ -7,9 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from heldout.measures.mixture import MixtureLearner
+from heldout.measures.prior import GaussianPrior, flatten
 from heldout.papers import _universality_lens as measured
+from heldout.papers import _universality_lens_bridge as bridge
+from heldout.papers import _universality_lens_markov as chains
 from heldout.papers import universality_lens as recipe
 
 
@@ -53,9 +57,62 @@ def test_evidence_sums_to_one_over_all_sequences() -> None:
     total = 0.0
     for bits in itertools.product([0, 1], repeat=6):
         symbols = np.array([1, 0, *bits])
-        context = measured._contexts(symbols, 2, 2)
-        total += float(np.exp(measured._evidence(*measured._tally(context, symbols[2:], 2)).sum()))
+        context = chains._contexts(symbols, 2, 2)
+        total += float(np.exp(chains._evidence(*chains._tally(context, symbols[2:], 2)).sum()))
     assert total == pytest.approx(1.0)
+
+
+def test_samples_needed_are_those_of_a_mixture_of_two() -> None:
+    # two functions that disagree everywhere, equal weights: the excess in closed form
+    learner = measured.Sampled(np.array([0b00, 0b11]), 2)
+    setting = {"repeats": 4000, "grid": [1, 2, 3, 4, 5, 6, 8, 10, 12, 16]}
+    truth = learner.rows[0]
+
+    def excess(n: int) -> float:
+        total = 0.0
+        for wrong in range(n + 1):
+            chance = math.comb(n, wrong) * 0.1**wrong * 0.9 ** (n - wrong)
+            odds = 9.0 ** (2 * wrong - n)
+            p = (0.9 + 0.1 * odds) / (1 + odds)
+            total += chance * (0.9 * math.log(0.9 / p) + 0.1 * math.log(0.1 / (1 - p)))
+        return total
+
+    found = measured.samples_needed(learner, truth, setting, 0)
+    below = next(n for n in setting["grid"] if excess(n) < 0.02)
+    assert found == pytest.approx(below, abs=1.0) and found <= below + 0.2
+    never = {"repeats": 5, "grid": [1, 2]}
+    without = measured.Sampled(np.array([0b11]), 2)
+    assert measured.samples_needed(without, truth, never, 0) == 4.0
+
+
+def test_the_exact_mixture_is_that_of_enumeration_and_chains_agree() -> None:
+    net = bridge.network(2, 0, "test")
+    rng = torch.Generator().manual_seed(0)
+    x, new = torch.randn(12, 2, generator=rng), torch.randn(5, 2, generator=rng)
+    y = (x[:, 0] > 0).long()
+    found, worth = bridge.exact_mixture(net, x, y, new, 3000, torch.Generator().manual_seed(1))
+    # the same draws, one network at a time, in the library's mixture
+    rng = torch.Generator().manual_seed(1)
+    us = torch.randn(3000, 12, generator=rng)
+    flat = flatten(net, GaussianPrior(1.0))
+    both = torch.cat([x, new])
+    with torch.no_grad():
+        tables = torch.stack([flat(u, both).double().softmax(1) for u in us]).numpy()
+    learner = MixtureLearner(tables).update(np.arange(12), y.numpy())
+    assert found == pytest.approx(learner.predict_proba(np.arange(12, 17)), abs=1e-5)
+    assert worth == pytest.approx(1 / np.exp(2 * learner.log_posterior_).sum(), rel=1e-4)
+
+
+def test_descent_with_the_priors_penalty_finds_the_mode() -> None:
+    net = bridge.network(2, 0, "mode")
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(12, 2, generator=rng)
+    y = (x[:, 0] > 0).long()
+    bridge.descended(net, x, y, 700, 1.0)
+    loss = torch.nn.functional.cross_entropy(net(x), y, reduction="sum")
+    loss = loss + sum((p**2).sum() for p in net.parameters()) / 2
+    slopes = torch.autograd.grad(loss, list(net.parameters()))
+    assert max(float(g.abs().max()) for g in slopes) < 0.02
 
 
 def test_every_number_that_claims_and_figure_need(tiny: dict[str, dict[str, float]]) -> None:
@@ -71,13 +128,14 @@ def test_every_number_that_claims_and_figure_need(tiny: dict[str, dict[str, floa
     assert len(ax.lines[0].get_xdata()) == tiny["boolean"]["functions/chosen"]
 
 
-@pytest.mark.parametrize("group", ["boolean", "markov"])
+@pytest.mark.parametrize("group", ["boolean", "markov", "bridge"])
 def test_same_seed_same_numbers(group: str, tiny: dict[str, dict[str, float]]) -> None:
     claim = next(c.id for c in recipe.CLAIMS if c.group == group)
     assert recipe.run(claim, "tiny", 7) == tiny[group]
     assert recipe.run(claim, "tiny", 8) != tiny[group]
 
 
+@pytest.mark.filterwarnings("ignore:R-hat")
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(recipe.EXAMPLE, "EXAMPLE", "exec"), {})
     assert "nats" in capsys.readouterr().out
