@@ -1,5 +1,7 @@
 """Reliance on parts equals group reliance on arrays, and reads inputs that are no array."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from heldout.core.classifier import classifier
 from heldout.core.errors import InputError
 from heldout.core.inputs import Inputs, from_native
 from heldout.core.seeds import stream
+from heldout.core.statistics import paired_difference
 from heldout.dynamics.feature_reliance import group_reliance
 from heldout.dynamics.idle_complement import shortcut_report
 from heldout.dynamics.part_reliance import part_reliance
@@ -35,7 +38,29 @@ def test_equals_group_reliance_on_the_same_permutations(metric):
         classifier(weak), (from_native(X), Y), part(0, 3), stream(2, "group reliance", "a"),
         metric=metric, n_perm=6,
     )  # fmt: skip
-    assert found == wanted
+    same = replace(found, complement_randomized=wanted.complement_randomized)
+    assert same == wanted
+    ours, theirs = found.complement_randomized, wanted.complement_randomized
+    assert ours.value == pytest.approx(theirs.value) and (ours == theirs) == (metric == "auc")
+
+
+def test_idle_is_seen_on_few_examples_by_pairs():
+    y = np.where(RNG.random(len(Y)) < 0.1, 1 - Y, Y)  # one answer in ten is wrong anyway
+    found = part_reliance(
+        classifier(first), (from_native(X), y), part(0), np.random.default_rng(0), n_perm=3
+    )
+    assert 0.85 < found.standard.value < 0.95
+    assert found.complement_randomized.value == found.standard.value
+    assert found.standard.value - found.complement_randomized.low < 0.011
+    assert found.standard.value - found.standard.low > 0.02
+    noisy = lambda x: np.c_[0 * x[:, 0], x[:, 0] + 4 * x[:, 2]]  # noqa: E731
+    part_of = part_reliance(
+        classifier(noisy), (from_native(X), y), part(0), np.random.default_rng(0), n_perm=3
+    ).complement_randomized
+    change = paired_difference(
+        np.array([1.0, 0.0] * 200), np.array([1.0, 1.0] * 200)
+    )  # the width of pairs that differ half of the time is an upper bound here
+    assert 0 < part_of.high - part_of.low < change.high - change.low
 
 
 def said(test, train, region=None):

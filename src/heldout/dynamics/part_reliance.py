@@ -14,6 +14,7 @@ from heldout.core.errors import InputError
 from heldout.core.inputs import Inputs, stack
 from heldout.core.interval import Interval
 from heldout.core.seeds import derived_seed
+from heldout.core.statistics import paired_difference, proportion
 from heldout.data.forests import ForestOptions, fit_classes
 from heldout.dynamics.feature_reliance import GroupReliance
 from heldout.dynamics.regions import Region, coordinates, transplant
@@ -44,7 +45,9 @@ def part_reliance(
     trees that are trained on S alone and on C alone.
 
     Shah et al. 2020, arXiv:2006.07710, section 3 (S-randomized score). DIFFERS: one permutation
-    there; the probes are ours.
+    there; the probes are ours. With accuracy, the interval of `complement_randomized` is that of
+    its change from `standard` over the same examples, put at `standard`: whether the rest is idle
+    is a matter of that change, and few examples suffice to see that there is none.
 
     Args:
         predict: the model.
@@ -81,7 +84,8 @@ def part_reliance(
             "at least one permutation, and a label each",
             "n_perm=20",
         )
-    standard = mean_score([predict(inputs).logits], labels, metric)
+    whole = predict(inputs).logits
+    standard = mean_score([whole], labels, metric)
     swapped, kept = [], []
     for _ in range(n_perm):
         other = inputs.take(rng.permutation(len(labels)))
@@ -94,11 +98,31 @@ def part_reliance(
     return GroupReliance(
         standard,
         mean_score(swapped, labels, metric),
-        mean_score(kept, labels, metric),
+        _beside(standard, whole, kept, labels, metric),
         own,
         rest,
         chance,
         region.share,
+    )
+
+
+def _beside(
+    standard: Interval,
+    whole: np.ndarray,
+    kept: list[np.ndarray],
+    labels: np.ndarray,
+    metric: Metric,
+) -> Interval:
+    if metric == "auc":
+        return mean_score(kept, labels, metric)
+    hits = np.mean([z.argmax(axis=1) == labels for z in kept], axis=0)
+    change = paired_difference(hits, (whole.argmax(axis=1) == labels).astype(float))
+    low, high = change.low, change.high
+    if low == high:  # no example changed, which does not say that none ever will
+        low = -proportion(0, len(labels)).high
+    at = standard.value
+    return Interval(
+        at + change.value, max(0.0, at + low), min(1.0, at + high), len(labels), 0.95, "paired"
     )
 
 
