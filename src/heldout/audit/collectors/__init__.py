@@ -26,6 +26,7 @@ COLLECTORS = Registry(
         "previews",
         "probes",
         "refits",
+        "reliance",
         "units",
     ),
 )
