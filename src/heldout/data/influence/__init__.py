@@ -3,7 +3,7 @@
     from heldout.data.influence import EKFAC, Classification
 
     fitted = EKFAC(model, Classification()).fit((x, y), "factors/")
-    scores = fitted.scores((x_test, y_test), (x, y))      # (queries, train), positive: raises margin
+    scores = fitted.scores((x_test, y_test), (x, y))  # (q, n); positive: raises it
 
 Parts, for what does not fit on one machine: `covariances`, `bases` and `corrected` are the steps of
 a fit and additive over the data; `score_blocks` yields scores by blocks of queries and examples.

@@ -89,7 +89,7 @@ def dense_ggn_influence(
     matrix = g.t() @ g / n + damping * torch.eye(size, dtype=torch.float64)
     try:
         solved = torch.linalg.solve(matrix, t.t())
-    except torch.linalg.LinAlgError as error:
+    except RuntimeError as error:
         raise InputError(
             f"damping {damping} with a singular matrix", "a positive damping", "damping=0.01"
         ) from error
