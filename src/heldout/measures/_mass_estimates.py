@@ -91,6 +91,12 @@ def prior_divergences(world: World, draws: int, seed: int) -> np.ndarray:
     return np.concatenate(found)
 
 
+def independent(drawn: np.ndarray, n: int) -> float:
+    """Return how many draws count: (sum k)^2 / sum k^2 of k = exp(-n D)."""
+    kernel = np.exp(-n * (drawn - drawn.min()))
+    return float(kernel.sum() ** 2 / (kernel**2).sum())
+
+
 def soft_mean(drawn: np.ndarray, n: int) -> tuple[Interval, float]:
     """Return C_n from draws of the prior, and 2 n E_n[D].
 
@@ -100,11 +106,11 @@ def soft_mean(drawn: np.ndarray, n: int) -> tuple[Interval, float]:
     lowest = float(drawn.min())
     kernel = np.exp(-n * (drawn - lowest))
     total, m = float(kernel.sum()), len(drawn)
-    if total**2 / float((kernel**2).sum()) < FEWEST:
+    if independent(drawn, n) < FEWEST:
         raise InputError(
             f"{m} draws of the prior, of which fewer than {FEWEST} count near the solution",
             "weight that sampling can see",
-            "more draws, a smaller n, or method='sgld'",
+            "more draws, a smaller n, or method='variational'",
         )
     value = n * lowest - float(np.log(total / m))
     left = n * lowest - np.log((total - kernel) / (m - 1))

@@ -42,6 +42,18 @@ class World:
     """(n, K, d), see `fisher_factor`; not rotated."""
 
 
+def check_inputs(x: Tensor, likelihood: str, noise: float | None) -> None:
+    """Raise unless there is a proper log-loss and inputs enough.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    check_likelihood(likelihood, noise)
+    if not isinstance(x, Tensor) or len(x) < GROUPS:
+        given = f"{len(x)} inputs" if isinstance(x, Tensor) else f"x of type {type(x).__name__}"
+        raise InputError(given, f"a tensor of at least {GROUPS} inputs", "torch.as_tensor(x)")
+
+
 def world_around(
     model: nn.Module, x: Tensor, prior: GaussianPrior | None, likelihood: Likelihood,
     noise: float | None, method: str,
@@ -51,13 +63,10 @@ def world_around(
     Raises:
         InputError: an unknown method, no proper log-loss, too few inputs, or a refused model.
     """
-    if method not in ("laplace", "sgld", "prior_sampling"):
+    if method not in ("auto", "laplace", "sgld", "prior_sampling"):
         raise InputError(f"method {method!r}", "laplace, sgld or prior_sampling", "'laplace'")
-    check_likelihood(likelihood, noise)
+    check_inputs(x, likelihood, noise)
     flat = flatten(model, prior)
-    if not isinstance(x, Tensor) or len(x) < GROUPS:
-        given = f"{len(x)} inputs" if isinstance(x, Tensor) else f"x of type {type(x).__name__}"
-        raise InputError(given, f"a tensor of at least {GROUPS} inputs", "torch.as_tensor(x)")
     with torch.no_grad():
         truth = head(flat(flat.solution, x), likelihood, noise)
     factor = fisher_factor(flat, x, likelihood, noise)

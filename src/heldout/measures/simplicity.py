@@ -15,7 +15,7 @@ flat directions cost nothing, so it counts the parameters that matter.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from torch import Tensor, nn
@@ -25,7 +25,9 @@ from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import torch_stream
 from heldout.measures._mass_estimates import (
+    FEWEST,
     counted,
+    independent,
     jackknife,
     laplace,
     over_chains,
@@ -33,12 +35,15 @@ from heldout.measures._mass_estimates import (
     soft_mean,
     tilted,
 )
-from heldout.measures._solution import World, world_around
+from heldout.measures._solution import World, check_inputs, world_around
+from heldout.measures._variational import upper_bound
 from heldout.measures.gaussian_mass import log_ellipsoid_mass
 from heldout.measures.langevin import Ladder, climb
-from heldout.measures.prior import GaussianPrior, Likelihood
+from heldout.measures.prior import GaussianPrior, Likelihood, flatten
 
-Method = Literal["laplace", "sgld", "prior_sampling"]
+Method = Literal["auto", "laplace", "sgld", "prior_sampling", "variational"]
+"""How the mass is found; see `simplicity`."""
+_TRIED = 500  # parameters up to which "auto" tries draws of the prior
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Sampling:
     """Per rung, after a warm-up of a third as many."""
     draws: int = 10_000
     """Models drawn by `prior_sampling`."""
+    fit: int = 400
+    """Steps of the Gaussian that "variational" fits."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Simplicity:
     """Examples counted."""
     r_hat: float
     """Largest R-hat of the chains; NaN without chains."""
+    method: str
+    """The one that answered. "variational" is an upper bound: C_n may be smaller."""
 
 
 def simplicity(
@@ -78,7 +87,7 @@ def simplicity(
     x: Tensor,
     *,
     n: int | None = None,
-    method: Method = "prior_sampling",
+    method: Method = "auto",
     prior: GaussianPrior | None = None,
     likelihood: Likelihood = "categorical",
     noise: float | None = None,
@@ -89,6 +98,13 @@ def simplicity(
 
     C_n = -ln E_prior[exp(-n D)], see the module's docstring.
 
+    - "auto": prior sampling where it can see the solution, otherwise the upper bound.
+    - "variational": n E_q[D] + KL(q || prior) for a Gaussian q fitted around the solution, at
+      least C_n whatever the fit; exact for linear models with Gaussian noise. Its interval is
+      Student's t over 200 draws after the fit, and knows nothing of the slack: 24.6 nats where
+      prior sampling says 19.1, for a trained ReLU network of 57 parameters and n = 32. For modules
+      of any size: two fits of `fit` steps, each 4 passes over at most 512 inputs, then 400 over
+      all.
     - "laplace": D by its second-order expansion; exact for linear models with Gaussian noise, and
       no bound of anything else. A confident classifier is nearly flat at its solution and steep
       further off, so it comes out far too simple: 5.7 nats [5.4, 6.1] where prior sampling says
@@ -105,7 +121,8 @@ def simplicity(
     The prior has a say: compare models under one architecture and prior, or one prior rule.
 
     Args:
-        model: at most 5000 trainable parameters; the others are taken as given. Left as it was.
+        model: its frozen parameters are taken as given. Left as it was. More than 5000 trainable
+            parameters for "auto" and "variational" only.
         x: inputs (m, ...) over which predictions are compared, at least 10; no labels.
         n: examples to count, the size of the training set; m by default.
         method: see above.
@@ -116,8 +133,9 @@ def simplicity(
         seed: of everything drawn.
 
     Raises:
-        InputError: a loss that is no proper log-loss, an improper prior, too many parameters,
-            fewer than 2 chains, R-hat above 1.1, or no draw of the prior near the solution.
+        InputError: a loss that is no proper log-loss, an improper prior, fewer than 10 inputs; by
+            method, too many parameters, fewer than 2 chains, R-hat above 1.1, or no draw of the
+            prior near the solution.
 
     >>> import torch
     >>> net = nn.Linear(2, 1, bias=False)
@@ -129,23 +147,43 @@ def simplicity(
     2.398
     """
     options = sampling or Sampling()
+    if method not in get_args(Method):
+        raise InputError(f"method {method!r}", ", ".join(get_args(Method)), "'auto'")
     with borrowed(model):
-        world = world_around(model, x, prior, likelihood, noise, method)
+        flat = flatten(model, prior, largest=None)
+        check_inputs(x, likelihood, noise)
         count = len(x) if n is None else n
         if count < 1:
             raise InputError(f"n = {n}", "at least one example", "leave n out")
+        found: tuple[Interval, float] | None = None
         r_hat = float("nan")
-        if method == "laplace":
-            nats, effective = laplace(world, count)
-        elif method == "sgld":
-            ladder = _climb(world, count, options, seed)
-            nats, r_hat = over_chains(-ladder.log_mass(), -ladder.log_mass(2)), ladder.r_hat
-            effective = 2 * count * float(ladder.means[:, -1].mean())
-        else:
-            drawn = prior_divergences(world, options.draws, seed)
-            nats, effective = soft_mean(drawn, count)
-    d = len(world.offset)
-    return Simplicity(nats, nats.value / count, effective, d, count, r_hat)
+        if method in ("laplace", "sgld", "prior_sampling") or (
+            method == "auto" and len(flat.solution) <= _TRIED
+        ):
+            world = world_around(model, x, prior, likelihood, noise, method)
+            found, r_hat = _of_world(world, count, method, options, seed)
+        if method == "auto":
+            method = "prior_sampling" if found else "variational"
+        if found is None:
+            found = upper_bound(flat, x, count, likelihood, noise, options.fit, seed)
+    nats, effective = found
+    d = len(flat.solution)
+    return Simplicity(nats, nats.value / count, effective, d, count, r_hat, method)
+
+
+def _of_world(
+    world: World, n: int, method: str, options: Sampling, seed: int
+) -> tuple[tuple[Interval, float] | None, float]:
+    if method == "laplace":
+        return laplace(world, n), float("nan")
+    if method == "sgld":
+        ladder = _climb(world, n, options, seed)
+        nats = over_chains(-ladder.log_mass(), -ladder.log_mass(2))
+        return (nats, 2 * n * float(ladder.means[:, -1].mean())), ladder.r_hat
+    drawn = prior_divergences(world, options.draws, seed)
+    if method == "auto" and independent(drawn, n) < FEWEST:
+        return None, float("nan")
+    return soft_mean(drawn, n), float("nan")
 
 
 def log_weight(
@@ -153,7 +191,7 @@ def log_weight(
     x: Tensor,
     eps: float,
     *,
-    method: Method = "prior_sampling",
+    method: Literal["laplace", "sgld", "prior_sampling"] = "prior_sampling",
     prior: GaussianPrior | None = None,
     likelihood: Likelihood = "categorical",
     noise: float | None = None,
