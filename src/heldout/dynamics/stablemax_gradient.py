@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,8 +50,10 @@ def stablemax_gradient(
     tensor([[-0.0500,  0.0500,  0.0500]])
     """
     z = logits.detach()
-    kept = _check(z, labels, dtype, ignore_index)
-    y = torch.where(kept, labels, torch.zeros_like(labels)).long().unsqueeze(1)
+    _check(z, labels, dtype)
+    kept = labels != ignore_index
+    y = torch.where(kept, labels, 0).long().unsqueeze(1)
+    _check_values(z, y, labels)
     r = z.to(dtype, copy=True).clamp_(max=0).neg_().add_(1).reciprocal_()
     s = z.to(dtype, copy=True).clamp_(min=0).add_(r)
     at_label, slope = s.gather(1, y), r.gather(1, y).square_()
@@ -57,14 +61,14 @@ def stablemax_gradient(
     total = others + at_label
     # two quotients: the product s_y S leaves float32's range at logits of 1e19
     own = -(slope / at_label) * (others / total)
-    out = r.square_().div_(total).scatter_(1, y, own)
+    # by the reciprocal: dividing every entry takes three times as long
+    out = r.square_().mul_(total.reciprocal_()).scatter_(1, y, own)
     if not bool(kept.all()):
         out *= kept.unsqueeze(1)
     return out.to(logits.dtype)
 
 
-def _check(z: Tensor, labels: Tensor, dtype: torch.dtype, ignore_index: int) -> Tensor:
-    # which labels count; a negative id would be read from the end without a word
+def _check(z: Tensor, labels: Tensor, dtype: torch.dtype) -> None:
     types = (torch.float32, torch.float64)
     if z.dtype not in types or dtype not in types:
         raise InputError(
@@ -79,17 +83,22 @@ def _check(z: Tensor, labels: Tensor, dtype: torch.dtype, ignore_index: int) -> 
             "logits (n, classes) and integer class ids (n,)",
             "flatten further dimensions into the first one",
         )
-    if not bool(torch.isfinite(z).all()):
+
+
+def _check_values(z: Tensor, y: Tensor, labels: Tensor) -> None:
+    if not len(z):
+        return
+    # the extremes are NaN where a logit is, and take a tenth of the time of isfinite on all
+    if not all(math.isfinite(v) for v in z.aminmax()):
         raise InputError(
             f"{int((~torch.isfinite(z)).sum())} logits that are not finite",
             "finite logits",
             "heldout.dynamics.numerics.nonfinite_counts says where they come from",
         )
-    kept = labels != ignore_index
-    if bool((((labels < 0) | (labels >= z.shape[1])) & kept).any()):
+    low, high = y.aminmax()
+    if int(low) < 0 or int(high) >= z.shape[1]:
         raise InputError(
-            f"labels from {int(labels[kept].min())} to {int(labels[kept].max())}",
-            f"class ids from 0 to {z.shape[1] - 1}, or {ignore_index} to be ignored",
+            f"labels from {int(labels.min())} to {int(labels.max())}",
+            f"class ids from 0 to {z.shape[1] - 1}, or `ignore_index`",
             "check the label encoding",
         )
-    return kept

@@ -170,7 +170,7 @@ class PairNet(nn.Module):
         columns = [(ids[:, k] + self.starts[k]).contiguous() for k in range(len(self.sizes))]
         if not torch.compiler.is_compiling() and len(ids):
             for k, (rows, size) in enumerate(zip(ids.unbind(1), self.sizes, strict=True)):
-                low, high = int(rows.min()), int(rows.max())
+                low, high = (int(v) for v in rows.aminmax())
                 if low < 0 or high >= size:  # another input's row would be read without a word
                     raise InputError(
                         f"ids from {low} to {high} in column {k}",
@@ -232,11 +232,11 @@ def cross_entropy_gradient(
     >>> cross_entropy_gradient(torch.zeros(1, 2), torch.tensor([0]))
     tensor([[-0.5000,  0.5000]])
     """
-    c = logits.shape[-1]
-    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= c):
+    low, high = (int(v) for v in labels.aminmax()) if len(labels) else (0, 0)
+    if low < 0 or high >= logits.shape[-1]:
         raise InputError(
-            f"labels from {int(labels.min())} to {int(labels.max())}",
-            f"class ids from 0 to {c - 1}",
+            f"labels from {low} to {high}",
+            f"class ids from 0 to {logits.shape[-1] - 1}",
             "check the label encoding; leave rows without a label out",
         )
     share = logits.detach().softmax(1)
