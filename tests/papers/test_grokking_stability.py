@@ -1,4 +1,4 @@
-"""The recipe's fast network against autograd, its softmax against torch, and a tiny run."""
+"""The recipe's gradients and training against plain torch, its softmax, and a tiny run."""
 
 import subprocess
 import sys
@@ -7,20 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from heldout.bench.modular import modular_addition, one_hot_pairs
+from heldout.bench.modular import one_hot_pairs
 from heldout.core.seeds import torch_stream
 from heldout.dynamics.collapse import SoftmaxCollapseMonitor
+from heldout.dynamics.stablemax_gradient import stablemax_gradient
+from heldout.papers import code_hash
 from heldout.papers import grokking_stability as recipe
 from heldout.papers._grokking_stability import (
     Arm,
-    PairNet,
-    initial_weights,
+    Trace,
+    backward,
+    differences,
     points,
     softmax_gradient,
-    split_of,
-    stablemax_gradient,
     train,
 )
+from heldout.papers._grokking_stability_tasks import KINDS, split_of
+from heldout.papers._grokking_stability_words import WORDS
 
 GROUPS = sorted({c.group for c in recipe.CLAIMS})
 
@@ -31,31 +34,23 @@ def tiny() -> dict[str, dict[str, float]]:
     return {group: recipe.run(claim, "tiny", 7) for group, claim in first.items()}
 
 
-def test_gradients_by_hand_are_those_of_autograd() -> None:
-    split = modular_addition(7, 0.6, 0)
-    pairs, y = torch.from_numpy(split.train_pairs), torch.from_numpy(split.train_labels)
-    weights = [w.requires_grad_() for w in initial_weights(7, 12, 0)]
-    net = PairNet(weights, pairs)
-    z = net.logits()
-    net.backward(softmax_gradient(z, y, "float32") / len(y))
-    module, x = net.module(), torch.from_numpy(one_hot_pairs(split.train_pairs, 7))
-    out = module(x)
-    assert torch.allclose(out, z, atol=1e-6)
-    nn.functional.cross_entropy(out, y).backward()
-    layers = [m for m in module if isinstance(m, nn.Linear)]
-    for w, layer in zip(weights, layers, strict=True):
-        assert torch.allclose(w.grad, layer.weight.grad.T, atol=1e-7)
-        assert float(w.grad.abs().max()) > 0
+@pytest.mark.parametrize("group", ["generalize", "transformer", "parity"])
+def test_gradients_are_those_of_autograd(group: str) -> None:
+    task, make = KINDS[recipe.SETTINGS["tiny"][group]["task"]](recipe.SETTINGS["tiny"][group], 3)
+    ours, theirs = make(), make()
+    backward(ours, task, lambda z, y: softmax_gradient(z, y, "float32"))
+    nn.functional.cross_entropy(theirs(task.x), task.y).backward()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)  # every arm of a seed starts alike
+        assert torch.allclose(a.grad, b.grad, atol=1e-7)
+        assert float(a.grad.abs().max()) > 0 or group == "transformer"
 
 
 @pytest.mark.parametrize("arm", [Arm(12, weight_decay=0.3), Arm(12, stablemax=True)])
 def test_training_is_that_of_plain_torch(arm: Arm) -> None:
-    split = split_of(7, 0.6, 3)
-    module = PairNet(initial_weights(7, 12, 3), torch.from_numpy(split.train_pairs)).module()
-    x, y = (
-        torch.from_numpy(one_hot_pairs(split.train_pairs, 7)),
-        torch.from_numpy(split.train_labels),
-    )
+    task, make = KINDS["pairs"]({"p": 7, "train_share": 0.6, "width": 12}, 3)
+    module = make().one_hot()
+    x, y = torch.from_numpy(one_hot_pairs(task.x.numpy(), 7)), task.y
     optimizer = torch.optim.AdamW(
         module.parameters(), arm.lr, (0.9, arm.beta2), arm.eps, arm.weight_decay
     )
@@ -70,8 +65,59 @@ def test_training_is_that_of_plain_torch(arm: Arm) -> None:
             loss = (s.sum(1).log() - s.gather(1, y[:, None])[:, 0].log()).mean()
         loss.backward()
         optimizer.step()
-    got = train(arm, split, 12, 3, list(range(13)))
+    got = train(arm, make(), task, list(range(13)))
     assert [got.train[s] for s in range(13)] == pytest.approx(wanted, abs=1.01 / len(y))
+
+
+def test_tasks_are_what_they_say() -> None:
+    split = split_of(11, 0.6, 5)
+    for kind, size in (("pairs", {}), ("transformer", {"heads": 2, "hidden": 8})):
+        setting = {"p": 11, "train_share": 0.6, "width": 8, "embedding_std": 1.0} | size
+        task, make = KINDS[kind](setting, 5)
+        assert torch.equal(task.x, torch.from_numpy(split.train_pairs))
+        assert bool((task.x_test.sum(1) % 11 == task.y_test).all())
+        assert make()(task.x).shape == (len(task.y), 11)
+    task, make = KINDS["parity"](recipe.SETTINGS["tiny"]["parity"], 5)
+    both = torch.cat([task.x, task.x_test])
+    assert both.shape == (60, 12) and len(both.unique(dim=0)) == 60
+    assert [tuple(w.shape) for w in make().parameters()] == [
+        (16, 12), (16,), (16, 16), (16,), (2, 16), (2,)
+    ]  # fmt: skip
+
+
+def test_comparisons_of_arms_on_numbers_by_hand() -> None:
+    def trace(test: dict[int, float], shares: dict[int, float]) -> Trace:
+        made = Trace(train=dict.fromkeys(test, 1.0), test=test)
+        made.monitor.history.update(shares)
+        return made
+
+    traces = {
+        "float32": trace({4: 0.2, 8: 0.25, 9: 0.3}, {4: 0.1, 9: 0.6}),
+        "float64": trace({4: 0.3, 8: 0.45, 9: 0.7}, {4: 0.0, 9: 0.0}),
+        "softmax": trace({9: 0.2}, {}),
+        "softmax_0.1": trace({9: 0.4}, {}),
+        "stablemax": trace({9: 0.9}, {}),
+        "perpendicular": trace({5: 0.8}, {}),
+    }
+    setting = {
+        "collapse_at": [["float32", "float64", 9]],
+        "accuracy_at": [["float32", "float64", 8]],
+        "gain_from": [["float32", 4], ["float64", 4]],
+    }
+    assert differences(traces, setting) == pytest.approx(
+        {
+            "test/best_softmax": 0.4,
+            "test/stablemax_minus_softmax": 0.5,
+            "test/perpendicular_minus_softmax": 0.4,
+            "collapsed/float32_minus_float64": 0.6,
+            "train/float32_and_float64": 1.0,
+            "test/float64_minus_float32": 0.2,
+            "gain/float32": 0.1,
+            "gain/float64": 0.4,
+            "collapsed_then/float32": 0.1,
+            "collapsed_then/float64": 0.0,
+        }
+    )
 
 
 @pytest.mark.parametrize("name", ["float16", "float32", "float64"])
@@ -109,10 +155,10 @@ def test_every_number_that_claims_and_figure_need(tiny: dict[str, dict[str, floa
     assert len({c.id for c in recipe.CLAIMS}) == len(recipe.CLAIMS)
     for scale in ("small", "full"):
         for claim in recipe.CLAIMS:  # a control at a step exists at every scale
+            setting = recipe.SETTINGS[scale][claim.group]
             for metric in (c.metric for c in claim.controls if "@" in c.metric):
                 arm, step = metric.split("/")[1].split("@")
-                steps = recipe.SETTINGS[scale][claim.group]["arms"][arm]["steps"]
-                assert int(step) in points(steps)
+                assert int(step) in points(setting["arms"][arm]["steps"])
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -126,7 +172,7 @@ def test_same_seed_same_numbers_and_another_seed_others(
     assert recipe.run(claim, "tiny", 8) != tiny[group]
 
 
-def test_figure(tiny: dict[str, dict[str, float]]) -> None:
+def test_figure_of_one_panel(tiny: dict[str, dict[str, float]]) -> None:
     from matplotlib.figure import Figure
 
     seeds = [{"seed": 0, "metrics": tiny["weight_decay"]}, {"seed": 1, "error": "stopped"}]
@@ -135,6 +181,39 @@ def test_figure(tiny: dict[str, dict[str, float]]) -> None:
     assert len(ax.lines) == 6 and ax.get_xscale() == "log"
     curve = next(line for line in ax.lines if line.get_label() == "weight decay, train")
     assert float(curve.get_ydata()[-1]) == tiny["weight_decay"]["train/weight_decay"]
+
+
+def test_figure_of_all_panels(tiny: dict[str, dict[str, float]]) -> None:
+    from matplotlib.figure import Figure
+
+    drawn = Figure(layout="constrained")
+    ax = drawn.subplots()
+    records = {c.id: {"seeds": [{"seed": 0, "metrics": tiny[c.group]}]} for c in recipe.CLAIMS}
+    assert recipe.plot(records, ax) is ax
+    drawn.canvas.draw()
+    panels = [p for p in drawn.axes if p is not ax]
+    assert len(panels) == 4 and recipe.ALT
+    assert [len(p.lines) >= 6 for p in panels] == [True] * 4
+    transformer, half = panels[1].lines, panels[2].lines[6:]
+    last = tiny["transformer"]["test/weight_decay"]
+    assert float(transformer[4].get_ydata()[-1]) == last
+    metrics = tiny["stall"]
+    onsets = {
+        min(
+            (int(k.split("@")[1]) for k, v in metrics.items()
+             if k.startswith(f"collapsed/{arm}@") and v >= 0.5),
+            default=0,
+        )
+        for arm in ("float16", "float32", "float64")
+    } - {0}  # fmt: skip
+    assert {int(line.get_xdata()[0]) for line in half} == onsets
+
+
+def test_every_claim_has_its_words_and_they_are_not_hashed() -> None:
+    assert list(WORDS) == [c.id for c in recipe.CLAIMS]
+    reached = code_hash.reached(recipe.__name__)
+    assert not {m for m in reached if m.endswith(("_words", "_figure"))}
+    assert "heldout.nets.tiny_transformer" in reached
 
 
 def test_recipe_imports_no_torch() -> None:

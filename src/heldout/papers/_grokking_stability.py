@@ -1,21 +1,22 @@
-"""The network of "Grokking at the Edge of Numerical Stability", trained fast on one core."""
+"""How the recipe `grokking_stability` trains, and what it notes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from heldout.bench.modular import ModularSplit, modular_addition, one_hot_pairs
-from heldout.core.seeds import derived_seed, torch_stream
 from heldout.dynamics.collapse import SoftmaxCollapseMonitor
 from heldout.dynamics.logit_scaling import scaling_alignment
 from heldout.dynamics.numerics import FORMATS
 from heldout.dynamics.orthograd import OrthoGrad
-from heldout.dynamics.stablemax import StableMaxCrossEntropy
+from heldout.dynamics.stablemax_gradient import stablemax_gradient
+from heldout.nets.pair_net import LogitGradient, PairNet
+from heldout.papers._grokking_stability_tasks import KINDS, Task
 
 
 @dataclass(frozen=True)
@@ -54,63 +55,6 @@ class Trace:
     """cos(-g, theta) over all weights, at the first and the last step."""
 
 
-def initial_weights(p: int, width: int, seed: int) -> list[Tensor]:
-    """Return weights (2p, width), (width, width), (width, p), uniform in 1 / sqrt(inputs)."""
-    rng = torch_stream(seed, "grokking_stability", "weights")
-    sizes = [(2 * p, width), (width, width), (width, p)]
-    return [(torch.rand(s, generator=rng) * 2 - 1) / s[0] ** 0.5 for s in sizes]
-
-
-class PairNet:
-    """Bias-free ReLU network on one-hot pairs, with gradients by hand.
-
-    The first layer of a one-hot pair is a sum of two rows of its weights, so neither the inputs
-    nor that product are ever made. All buffers are reused.
-    """
-
-    def __init__(self, weights: list[Tensor], pairs: Tensor) -> None:
-        self.weights, self.p = weights, weights[0].shape[0] // 2
-        self.a, self.b = pairs[:, 0].contiguous(), pairs[:, 1] + self.p
-        n, width = len(pairs), weights[0].shape[1]
-        self.h1, self.h2, self.d, self.d1 = (torch.empty(n, width) for _ in range(4))
-        self.z = torch.empty(n, self.p)
-
-    def logits(self) -> Tensor:
-        """Return logits (n, p); the buffer is overwritten by the next call."""
-        first, second, third = (w.detach() for w in self.weights)
-        torch.index_select(first, 0, self.a, out=self.h1)
-        torch.index_select(first, 0, self.b, out=self.h2)
-        self.h1 += self.h2
-        torch.mm(self.h1.clamp_(min=0), second, out=self.h2)
-        return torch.mm(self.h2.clamp_(min=0), third, out=self.z)
-
-    def backward(self, dz: Tensor) -> None:
-        """Set the weights' gradients, given the loss's with respect to the last logits."""
-        first, second, third = self.weights
-        third.grad = self.h2.T @ dz
-        _relu_backward(torch.mm(dz, third.detach().T, out=self.d), self.h2)
-        second.grad = self.h1.T @ self.d
-        _relu_backward(torch.mm(self.d, second.detach().T, out=self.d1), self.h1)
-        grad = torch.zeros_like(first)
-        grad.index_add_(0, self.a, self.d1)
-        first.grad = grad.index_add_(0, self.b, self.d1)
-
-    def module(self) -> nn.Module:
-        """Return the same network as an ordinary module on one-hot inputs."""
-        layers: list[nn.Module] = []
-        for w in self.weights:
-            # on "meta" no initial weights are drawn from the global generator
-            layer = nn.Linear(w.shape[0], w.shape[1], bias=False, device="meta")
-            layer.weight = nn.Parameter(w.detach().T.clone())
-            layers += [layer, nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
-
-
-def _relu_backward(d: Tensor, activation: Tensor) -> None:
-    # in place, and without the mask in memory
-    torch.ops.aten.threshold_backward.grad_input(d, activation, 0, grad_input=d)
-
-
 def softmax_gradient(z: Tensor, y: Tensor, precision: str) -> Tensor:
     """Return d(sum of cross-entropies)/dz in float32, each operation rounded to a format.
 
@@ -126,18 +70,9 @@ def softmax_gradient(z: Tensor, y: Tensor, precision: str) -> Tensor:
     return share.float()
 
 
-def stablemax_gradient(z: Tensor, y: Tensor) -> Tensor:
-    """Return d(sum of StableMax cross-entropies)/dz, computed in float64."""
-    leaf = z.detach().requires_grad_()
-    return torch.autograd.grad(StableMaxCrossEntropy("sum")(leaf, y), leaf)[0]
-
-
-def train(arm: Arm, split: ModularSplit, width: int, seed: int, points: list[int]) -> Trace:
-    """Train one arm and look at it at the given steps (0 is before the first)."""
-    weights = [w.requires_grad_() for w in initial_weights(split.p, width, seed)]
-    pairs, y = torch.from_numpy(split.train_pairs), torch.from_numpy(split.train_labels)
-    held, yt = torch.from_numpy(split.test_pairs), torch.from_numpy(split.test_labels)
-    net, test = PairNet(weights, pairs), PairNet(weights, held)
+def train(arm: Arm, model: nn.Module, task: Task, looks: list[int]) -> Trace:
+    """Train one arm and look at it at the given steps (0 is before the first) and the last."""
+    weights = list(model.parameters())
     options: dict[str, Any] = {
         "lr": arm.lr, "betas": (0.9, arm.beta2), "eps": arm.eps,
         "weight_decay": arm.weight_decay, "fused": True,
@@ -146,29 +81,41 @@ def train(arm: Arm, split: ModularSplit, width: int, seed: int, points: list[int
     optimizer: torch.optim.Optimizer = (
         OrthoGrad(weights, adamw, **options) if arm.perpendicular else adamw(weights, **options)
     )
+    gradient = (
+        stablemax_gradient if arm.stablemax else partial(softmax_gradient, precision=arm.precision)
+    )
     trace = Trace(monitor=SoftmaxCollapseMonitor(arm.precision))
-    inputs = torch.from_numpy(one_hot_pairs(split.train_pairs, split.p))
     for step in range(arm.steps + 1):
-        z = net.logits()
-        if step in points or step == arm.steps:
-            trace.train[step] = float((z.argmax(1) == y).float().mean())
-            trace.test[step] = float((test.logits().argmax(1) == yt).float().mean())
-            if not arm.stablemax:
-                trace.monitor.observe(step, z, y)
-            if step in (0, arm.steps) and not arm.stablemax:
-                aligned = scaling_alignment(net.module(), inputs, y, batch_size=len(y))
-                trace.alignment[step] = aligned.every
-        if step == arm.steps:
-            break
-        dz = stablemax_gradient(z, y) if arm.stablemax else softmax_gradient(z, y, arm.precision)
-        net.backward(dz / len(y))
-        optimizer.step()
+        if step in looks or step == arm.steps:
+            look(trace, step, model, task, arm)
+        if step < arm.steps:
+            optimizer.zero_grad()
+            backward(model, task, gradient)
+            optimizer.step()
     return trace
 
 
-def split_of(p: int, share: float, seed: int) -> ModularSplit:
-    """Return the seed's split."""
-    return modular_addition(p, share, derived_seed(seed, "grokking_stability", "split"))
+def backward(model: nn.Module, task: Task, gradient: LogitGradient) -> None:
+    """Set the weights' gradients of the mean loss, given the loss's at the logits."""
+    if isinstance(model, PairNet):
+        model.accumulate(task.x, task.y, gradient)
+    else:
+        z = model(task.x)
+        z.backward(gradient(z.detach(), task.y) / len(task.y))
+
+
+def look(trace: Trace, step: int, model: nn.Module, task: Task, arm: Arm) -> None:
+    """Note accuracies; where softmax is used, also collapsed shares and the first alignments."""
+    with torch.no_grad():
+        z, held = model(task.x), model(task.x_test)
+    trace.train[step] = float((z.argmax(1) == task.y).float().mean())
+    trace.test[step] = float((held.argmax(1) == task.y_test).float().mean())
+    if arm.stablemax:
+        return
+    trace.monitor.observe(step, z, task.y)
+    if step in (0, arm.steps):
+        aligned = scaling_alignment(model, task.x, task.y, batch_size=len(task.y))
+        trace.alignment[step] = aligned.every
 
 
 def points(steps: int) -> list[int]:
@@ -182,13 +129,13 @@ def points(steps: int) -> list[int]:
 
 
 def measure(setting: dict[str, Any], seed: int) -> dict[str, float]:
-    """Train every arm of an experiment on one split and return its numbers, see `summary`."""
-    split = split_of(setting["p"], setting["train_share"], seed)
+    """Train every arm of an experiment on one draw and return its numbers, see `summary`."""
+    task, make = KINDS[setting["task"]](setting, seed)
     traces: dict[str, Trace] = {}
     for name, options in setting["arms"].items():
         arm = Arm(**options)
         looks = points(arm.steps) + setting.get("looks", [])
-        traces[name] = train(arm, split, setting["width"], seed, looks)
+        traces[name] = train(arm, make(), task, looks)
     return summary(traces) | differences(traces, setting)
 
 
@@ -216,10 +163,16 @@ def differences(traces: dict[str, Trace], setting: dict[str, Any]) -> dict[str, 
     for prefix in ("plain", "softmax"):
         found = [v for k, v in last.items() if k.startswith(prefix)]
         out |= {f"test/best_{prefix}": max(found)} if found else {}
-    if "stablemax" in last:
-        out["test/stablemax_minus_softmax"] = last["stablemax"] - out["test/best_softmax"]
+    for method in ("stablemax", "perpendicular"):
+        if method in last and "test/best_softmax" in out:
+            out[f"test/{method}_minus_softmax"] = last[method] - out["test/best_softmax"]
     for low, high, step in setting.get("collapse_at", []):
         share = {k: traces[k].monitor.history[step] for k in (low, high)}
         out[f"collapsed/{low}_minus_{high}"] = share[low] - share[high]
         out[f"train/{low}_and_{high}"] = min(traces[k].train[step] for k in (low, high))
+    for low, high, step in setting.get("accuracy_at", []):
+        out[f"test/{high}_minus_{low}"] = traces[high].test[step] - traces[low].test[step]
+    for name, start in setting.get("gain_from", []):
+        out[f"gain/{name}"] = last[name] - traces[name].test[start]
+        out[f"collapsed_then/{name}"] = traces[name].monitor.history[start]
     return out

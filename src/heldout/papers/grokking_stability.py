@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from heldout.papers._grokking_settings import settings
+from heldout.papers._grokking_stability_words import WORDS
 from heldout.papers.card import Claim, Control, Paper
 
 PAPER = Paper(
@@ -30,134 +30,137 @@ PAPER = Paper(
         "heldout.dynamics.stablemax.StableMaxCrossEntropy",
         "heldout.dynamics.collapse.SoftmaxCollapseMonitor",
         "heldout.dynamics.logit_scaling.scaling_alignment",
+        "heldout.nets.pair_net.PairNet",
+        "heldout.nets.tiny_transformer.TinyTransformer",
+        "heldout.bench.sparse_parity.sparse_parity",
     ),
 )
 
 _FITS = "plain AdamW fits all training pairs: what is missing is not training"
-_SHARED = "AdamW's eps 1e-25, betas (0.9, 0.98). "
-_PRECISION = (
-    _SHARED
-    + "p = 47, 80 % of the pairs in training, learning rate 0.002, where the paper takes 113 "
-    "and 0.0005 for 20,000 epochs. Softmax and its gradient are rounded after each operation, sums "
-    "once; the network is float32 throughout. Float16 is compared at step 500, float32 at 1800."
+_HELD, _LESS = (
+    "accuracy (0-1) on held-out pairs",
+    "difference of accuracies (0-1) on held-out pairs",
 )
+_SHARES = "difference of shares (0-1) of collapsed training pairs"
+
+
+def _claim(*controls: Control, minutes: float, **given: Any) -> Claim:
+    name = given["id"]
+    return Claim(
+        smallest="small", controls=controls, minutes={"tiny": 0.04, "small": minutes},
+        paper_value=WORDS[name][0], differs=WORDS[name][1], **given,
+    )  # fmt: skip
+
 
 CLAIMS = (
-    Claim(
+    _claim(
+        Control("train/plain", "above", 0.999, _FITS),
+        Control("test/best_plain", "below", 0.05,
+                "plain AdamW does not generalize in as many steps at the best of three rates"),
         id="perpendicular_gradient",
         says="With perpendicular gradients AdamW generalizes within 300 epochs, no weight decay.",
-        metric="test/perpendicular",
-        direction="above",
-        threshold=0.95,
-        unit="accuracy (0-1) on held-out pairs",
-        paper_value="300 epochs at learning rate 0.01 in the authors' code; no accuracy at hand",
-        smallest="small",
-        differs=_SHARED + "Measured at step 300; MLP and task as published, seeds and split ours.",
-        controls=(
-            Control("train/plain", "above", 0.999, _FITS),
-            Control(
-                "test/best_plain", "below", 0.05,
-                "plain AdamW does not generalize in as many steps at the best of three rates",
-            ),
-        ),
-        experiment="generalize",
-        minutes={"tiny": 0.02, "small": 1.0},
+        metric="test/perpendicular", direction="above", threshold=0.95, unit=_HELD,
+        experiment="generalize", minutes=0.7,
     ),
-    Claim(
+    _claim(
+        Control("train/plain", "above", 0.999, _FITS),
+        Control("alignment/plain@0", "below", 0.1, "no alignment before training"),
         id="naive_loss_minimization",
         says="Once plain AdamW has fitted, its gradient points along the weights.",
-        metric="alignment/plain",
-        direction="above",
-        threshold=0.5,
-        unit="cos(-g, theta), -1 to 1, over all weights",
-        paper_value="gradients align with the weights after the fit; no cosine at hand",
-        smallest="small",
-        differs=_SHARED + "Measured at one step, 300, soon after the fit.",
-        controls=(
-            Control("train/plain", "above", 0.999, _FITS),
-            Control("alignment/plain@0", "below", 0.1, "no alignment before training"),
-        ),
-        experiment="generalize",
-        minutes={"tiny": 0.02, "small": 1.0},
+        metric="alignment/plain", direction="above", threshold=0.5,
+        unit="cos(-g, theta), -1 to 1, over all weights", experiment="generalize", minutes=0.7,
     ),
-    Claim(
+    _claim(
+        Control("train/weight_decay@147", "above", 0.999, "it fits by step 147"),
+        Control("test/weight_decay@147", "below", 0.05, "and does not generalize then"),
+        Control("train/plain", "above", 0.999, _FITS),
+        Control("test/plain", "below", 0.05, "without weight decay it does not generalize"),
         id="weight_decay_groks",
         says="The set-up can grok: with weight decay, plain AdamW generalizes long after fitting.",
-        metric="test/weight_decay",
-        direction="above",
-        threshold=0.9,
-        unit="accuracy (0-1) on held-out pairs",
-        paper_value="what is known before, and where the paper starts; no number",
-        smallest="small",
-        differs=_SHARED + "p = 47, half of the pairs in training, weight decay 0.3, step 3000.",
-        controls=(
-            Control("train/weight_decay@147", "above", 0.999, "it fits by step 147"),
-            Control("test/weight_decay@147", "below", 0.05, "and does not generalize then"),
-            Control("train/plain", "above", 0.999, _FITS),
-            Control("test/plain", "below", 0.05, "without weight decay it does not generalize"),
-        ),
-        experiment="weight_decay",
-        minutes={"tiny": 0.02, "small": 1.0},
+        metric="test/weight_decay", direction="above", threshold=0.9, unit=_HELD,
+        experiment="weight_decay", minutes=0.8,
     ),
-    Claim(
+    _claim(
+        Control("train/float16_and_float32", "above", 0.9, "both fit the pairs at that step"),
         id="float16_collapses_first",
         says="Softmax collapse comes earlier when softmax is computed in float16 than in float32.",
-        metric="collapsed/float16_minus_float32",
-        direction="above",
-        threshold=0.3,
-        unit="difference of shares (0-1) of collapsed training pairs",
-        paper_value="the fewer bits the earlier; no share at hand",
-        smallest="small",
-        differs=_PRECISION,
-        controls=(
-            Control("train/float16_and_float32", "above", 0.9, "both fit the pairs at that step"),
-        ),
-        experiment="precision",
-        minutes={"tiny": 0.02, "small": 1.0},
+        metric="collapsed/float16_minus_float32", direction="above", threshold=0.3, unit=_SHARES,
+        experiment="precision", minutes=0.6,
     ),
-    Claim(
+    _claim(
+        Control("train/float32_and_float64", "above", 0.9, "both fit the pairs at that step"),
+        Control("collapsed/float64", "below", 0.01, "float64 does not collapse"),
         id="float32_collapses_before_float64",
         says="Later it comes in float32 too, and not yet in float64.",
-        metric="collapsed/float32_minus_float64",
-        direction="above",
-        threshold=0.3,
-        unit="difference of shares (0-1) of collapsed training pairs",
-        paper_value="the fewer bits the earlier; no share at hand",
-        smallest="small",
-        differs=_PRECISION,
-        controls=(
-            Control("train/float32_and_float64", "above", 0.9, "both fit the pairs at that step"),
-            Control("collapsed/float64", "below", 0.01, "float64 does not collapse"),
-        ),
-        experiment="precision",
-        minutes={"tiny": 0.02, "small": 1.0},
+        metric="collapsed/float32_minus_float64", direction="above", threshold=0.3, unit=_SHARES,
+        experiment="precision", minutes=0.6,
     ),
-    Claim(
+    _claim(
+        Control("train/float32", "above", 0.999, "all training pairs are fitted"),
+        Control("collapsed_then/float32", "above", 0.3, "float32 has collapsed for many pairs"),
+        Control("collapsed/float64", "below", 0.1, "float64 has hardly collapsed"),
+        Control("gain/float64", "above", 0.03, "there is more to learn: in float64 it goes on"),
+        id="collapse_stops_generalization",
+        says="Where softmax collapses in float32, accuracy on held-out pairs rises no further.",
+        metric="gain/float32", direction="below", threshold=0.02, unit=_LESS,
+        experiment="stall", minutes=1.4,
+    ),
+    _claim(
+        Control("train/float32", "above", 0.999, "float32 fits all training pairs"),
+        Control("train/float64", "above", 0.999, "so does float64"),
+        Control("test/float32_minus_float16", "above", 0.02, "float32 was beyond float16 before"),
+        id="precision_lifts_accuracy",
+        says="The more precise the softmax, the further networks generalize before it collapses.",
+        metric="test/float64_minus_float32", direction="above", threshold=0.04, unit=_LESS,
+        experiment="stall", minutes=1.4,
+    ),
+    _claim(
+        Control("train/softmax", "above", 0.999, "softmax fits all training pairs"),
+        Control("train/stablemax", "above", 0.999, "so does StableMax"),
+        Control("test/best_softmax", "below", 0.1, "softmax has not generalized"),
         id="stablemax",
         says="With StableMax in place of softmax AdamW generalizes, no weight decay.",
-        metric="test/stablemax_minus_softmax",
-        direction="above",
-        threshold=0.3,
-        unit="difference of accuracies (0-1) on held-out pairs",
-        paper_value="80,000 to 100,000 epochs in the authors' code; no accuracy at hand",
-        smallest="small",
-        differs=(
-            "p = 47 and 80 % of the pairs in training, 5,000 steps (there 113, 40 %, 80,000): "
-            "in a trial at 59 and 50 % it did not generalize in 12,000. AdamW's beta2 0.999, eps "
-            "1e-25. StableMax at rate 0.01 only, softmax at the better of two."
-        ),
-        controls=(
-            Control("train/softmax", "above", 0.999, "softmax fits all training pairs"),
-            Control("train/stablemax", "above", 0.999, "so does StableMax"),
-            Control("test/best_softmax", "below", 0.1, "softmax has not generalized"),
-        ),
-        experiment="stablemax",
-        minutes={"tiny": 0.02, "small": 3.0},
+        metric="test/stablemax_minus_softmax", direction="above", threshold=0.3, unit=_LESS,
+        experiment="stablemax", minutes=2.3,
+    ),
+    _claim(
+        Control("train/plain", "above", 0.999, _FITS),
+        Control("test/best_plain", "below", 0.2,
+                "plain AdamW does not generalize in as many steps at the best of three rates"),
+        id="transformer_perpendicular",
+        says="So does a one-layer transformer with perpendicular gradients, within 300 steps.",
+        metric="test/perpendicular", direction="above", threshold=0.95, unit=_HELD,
+        experiment="transformer", minutes=1.2,
+    ),
+    _claim(
+        Control("train/stablemax", "above", 0.999, "StableMax fits the training strings"),
+        Control("train/softmax", "above", 0.999, "so does softmax"),
+        Control("test/best_softmax", "below", 0.65, "softmax at the best of three rates does not "
+                "generalize; guessing gives 0.5"),
+        id="parity_stablemax",
+        says="On sparse parity, too, AdamW generalizes with StableMax, no weight decay.",
+        metric="test/stablemax_minus_softmax", direction="above", threshold=0.1,
+        unit="difference of accuracies (0-1) on held-out strings", experiment="parity", minutes=1.1,
+    ),
+    _claim(
+        Control("train/softmax", "above", 0.999, "plain AdamW fits the training strings"),
+        Control("test/best_softmax", "below", 0.65, "plain AdamW at the best of three rates does "
+                "not generalize in 2.5 times as many steps"),
+        id="parity_perpendicular",
+        says="And with perpendicular gradients it generalizes sooner.",
+        metric="test/perpendicular_minus_softmax", direction="above", threshold=0.2,
+        unit="difference of accuracies (0-1) on held-out strings", experiment="parity", minutes=1.1,
     ),
 )  # fmt: skip
 
 
 SETTINGS = settings()
+
+ALT = (
+    "Accuracy by step in four panels. Pairs, and pairs with a transformer: plain AdamW, "
+    "perpendicular gradients, weight decay. Pairs with softmax in three precisions, and where half "
+    "of the examples have collapsed. Sparse parity: softmax, StableMax, perpendicular gradients."
+)
 
 EXAMPLE = """
 import torch
@@ -181,19 +184,7 @@ def run(claim: str, scale: str, seed: int) -> dict[str, float]:
 
 
 def plot(records: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """Draw accuracy by step, mean over seeds: held-out pairs solid, training pairs dashed."""
-    seeds = [s["metrics"] for s in records["weight_decay_groks"]["seeds"] if "metrics" in s]
-    for color, arm in enumerate(("plain", "perpendicular", "weight_decay")):
-        for kind, style in (("test", "-"), ("train", "--")):
-            found = defaultdict(list)
-            for metrics in seeds:
-                for key, value in metrics.items():
-                    if key.startswith(f"{kind}/{arm}@"):
-                        found[int(key.split("@")[1])].append(value)
-            steps = sorted(s for s in found if s > 0)  # the axis is logarithmic
-            label = f"{arm.replace('_', ' ')}, {kind}"
-            means = [sum(found[s]) / len(found[s]) for s in steps]
-            ax.plot(steps, means, style, color=f"C{color}", label=label)
-    ax.set(xscale="log", xlabel="full-batch steps", ylabel="accuracy", ylim=(-0.02, 1.02))
-    ax.legend(fontsize="small")
-    return ax
+    """Draw accuracy by step in a panel for each network and task."""
+    from heldout.papers._grokking_stability_figure import draw
+
+    return draw(records, ax)
