@@ -1,8 +1,7 @@
-"""A zoo of small models with known defects: cases, and the worlds they stand for."""
+"""Worlds of the zoo: data, a planted defect, a model trained on them, and what is true of it."""
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,50 +11,26 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from heldout.bench.corruptions import RESAMPLE_KINDS, corrupt, corruption_kinds, resample
 from heldout.bench.defects import added_column, border_mark, leaked, wrong_labels
 from heldout.bench.training import train_network
+from heldout.bench.zoo_cases import PEAK_SIZES, PEAKS, Case
+from heldout.bench.zoo_peaks import Path, path, readouts, stopped, wide
+from heldout.bench.zoo_units import DEFECTS as IN_UNITS
+from heldout.bench.zoo_units import planted
 from heldout.core.seeds import derived_seed, stream
 from heldout.nets.small import SmallCNN, mlp
 
-DATASETS = ("digits", "breast_cancer", "wine")
 _SIZES = {"digits": 600, "breast_cancer": 330, "wine": 110}  # training rows
-_FIRST = 20  # worlds of smaller seeds were looked at while the checks were made
 _TEST = 500  # at most; the rest of the rows otherwise
+_PEAK_TEST = 150  # at least
+_PEAK_NOISE = 0.2  # share of wrong labels: without noise there is nothing to overfit
 _TINY = 4  # training rows per class of a tiny case
 _SHIFTS = 4  # shifted sets per case
-
-
-@dataclass(frozen=True)
-class Case:
-    """One model with one known defect, or with none."""
-
-    dataset: str
-    model: str
-    """`mlp`, `cnn`, `logistic` or `forest`."""
-    defect: str
-    """`healthy`, `label_noise`, `leakage`, `shortcut`, `tiny` or `overtrained`."""
-    level: float
-    """Share of wrong labels or of leaked test rows, strength of the shortcut; else 0."""
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """Name of the case, unique in the zoo."""
-        return f"{self.defect}-{self.level:g}-{self.dataset}-{self.model}-{self.seed}"
-
-    @property
-    def with_fit(self) -> bool:
-        """Whether the case is audited a second time, with its training function."""
-        if self.defect == "healthy":
-            return self.seed < _FIRST + 4
-        return self.defect in ("label_noise", "tiny")
-
-    @property
-    def half(self) -> str:
-        """`tune`: thresholds may be set on it; `report`: only read at the end."""
-        return "tune" if self.seed % 2 == 0 else "report"
+_EPOCHS = {"mlp": 30, "cnn": 25}  # of a healthy network
 
 
 @dataclass(frozen=True)
@@ -74,36 +49,10 @@ class World:
     """The test set with the shortcut saying a random class; None where none was planted."""
     twice: tuple[Any, Any] | None = None
     """Training data of twice the size, from the same source; None when there are not enough."""
-
-
-def cases() -> list[Case]:
-    """Return every case of the zoo, in a fixed order.
-
-    >>> len(cases()) >= 120, len({c.id for c in cases()}) == len(cases())
-    (True, True)
-    """
-    models = {"digits": ("cnn", "mlp", "logistic"), "breast_cancer": ("mlp", "forest", "logistic"),
-              "wine": ("mlp", "forest", "logistic")}  # fmt: skip
-    pairs = [(d, m) for d in DATASETS for m in models[d]]
-    neural = [(d, m) for d, m in pairs if m in ("cnn", "mlp")]
-    found = [Case(d, m, "healthy", 0.0, s) for (d, m), s in itertools.product(pairs, _seeds(6))]
-    for level in (0.1, 0.2, 0.4):
-        found += [Case(d, m, "label_noise", level, s) for (d, m), s in _twice(pairs[:8])]
-    for level in (0.05, 0.2):
-        found += [Case(d, m, "leakage", level, s) for (d, m), s in _twice(pairs[:6])]
-    for level in (0.95, 1.0):
-        found += [Case(d, m, "shortcut", level, s) for (d, m), s in _twice(pairs[:8])]
-    found += [Case(d, m, "tiny", 0.0, s) for (d, m), s in _twice(pairs[:6])]
-    found += [Case(d, m, "overtrained", 0.2, s) for (d, m), s in _twice(neural, 4)]
-    return found
-
-
-def _seeds(count: int) -> range:
-    return range(_FIRST, _FIRST + count)
-
-
-def _twice(pairs: list[tuple[str, str]], seeds: int = 2) -> list[tuple[tuple[str, str], int]]:
-    return list(itertools.product(pairs, _seeds(seeds)))
+    path: Path | None = None
+    """The same training at growing lengths, up to the model's own; None where it has none."""
+    truth: dict[str, float] = field(default_factory=dict)
+    """What was measured of a planted fault while it was made; `present` is 1 where it is there."""
 
 
 def world(case: Case) -> World:
@@ -117,6 +66,10 @@ def world(case: Case) -> World:
     rng = stream(case.seed, case.id)
     x, y, xt, yt, spare = _data(case, rng)
     n_classes = int(y.max()) + 1
+    seed = derived_seed(case.seed, case.id)
+    if case.defect in IN_UNITS:
+        made = planted(case.defect, (x, y), (xt, yt), case.model, seed)
+        return World(made.arguments, (), made.wrong_rows, truth=made.truth)
     kinds = _kinds(case, x.ndim)
     shifted = {
         f"{kind}-{i}": _shift(kind, float(rng.uniform(0.15, 1.0)), x, xt, yt, rng)
@@ -139,19 +92,40 @@ def world(case: Case) -> World:
         yt[gone] = y[origin]
     if case.defect in ("label_noise", "overtrained"):
         y, wrong = wrong_labels(y, case.level, n_classes, rng)
+    if case.defect in PEAKS:
+        y, wrong = wrong_labels(y, _PEAK_NOISE, n_classes, rng)
     fit = trainer(case, x.shape[1:], n_classes)
     arguments = {
-        "model": fit((x, y), derived_seed(case.seed, case.id)),
+        "model": fit((x, y), seed),
         "train": (x, y),
         "test": (xt, yt),
         "shifted": shifted,
         "fit": fit,
     }
-    return World(arguments, kinds, wrong, gone, cueless, twice)
+    return World(
+        arguments, kinds, wrong, gone, cueless, twice, _path(case, arguments, n_classes, seed)
+    )
 
 
-def trainer(case: Case, shape: tuple[int, ...], n_classes: int) -> Callable[[Any, int], Any]:
-    """Return `fit(dataset, seed)` of a case.
+def _path(case: Case, arguments: dict[str, Any], n_classes: int, seed: int) -> Path | None:
+    x, y = arguments["train"]
+    if case.defect in PEAKS:
+        return path(case.model, x, y, n_classes, _width(case), seed)
+    if case.defect == "healthy" and case.model in _EPOCHS:
+        whole = _EPOCHS[case.model]
+        fits = [trainer(case, x.shape[1:], n_classes, max(1, whole // k)) for k in (8, 4, 2, 1)]
+        return lambda: [fit((x, y), seed) for fit in fits]
+    return None
+
+
+def _width(case: Case) -> int:
+    return round(case.level * PEAK_SIZES[case.dataset])
+
+
+def trainer(
+    case: Case, shape: tuple[int, ...], n_classes: int, epochs: int | None = None
+) -> Callable[[Any, int], Any]:
+    """Return `fit(dataset, seed)` of a case, for a network of `epochs` where that is given.
 
     >>> trainer(Case("wine", "forest", "healthy", 0.0, 0), (13,), 3).__name__
     'fit'
@@ -165,17 +139,32 @@ def trainer(case: Case, shape: tuple[int, ...], n_classes: int) -> Callable[[Any
             return LogisticRegression(max_iter=500, C=0.5).fit(flat, y)
         if case.model == "forest":
             return RandomForestClassifier(100, min_samples_leaf=2, random_state=seed).fit(flat, y)
+        if case.model == "nearest":
+            return KNeighborsClassifier(1).fit(flat, y)
+        if case.model == "tree":
+            return DecisionTreeClassifier(random_state=seed).fit(flat, y)
+        if case.defect in PEAKS:
+            return _peak(case, x, y, n_classes, seed)
         width = int(np.prod(shape))
         hidden = [256, 256] if long else [64, 32]
         if case.model == "cnn":
             make: Callable[[], Any] = lambda: SmallCNN(shape[0], shape[1], n_classes, 8)  # noqa: E731
         else:
             make = lambda: mlp([width, *hidden, n_classes])  # noqa: E731
-        epochs = 120 if long else 25 if case.model == "cnn" else 30
+        length = epochs or (120 if long else _EPOCHS[case.model])
         decay = 0.0 if long else 1e-2
-        return train_network(make, x, y, epochs=epochs, weight_decay=decay, seed=seed)
+        return train_network(make, x, y, epochs=length, weight_decay=decay, seed=seed)
 
     return fit
+
+
+def _peak(case: Case, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> Any:
+    width = _width(case)
+    if case.defect == "stopped":
+        return stopped(x, y, n_classes, width, seed)
+    if case.model == "wide":
+        return wide(x, y, n_classes, width, seed=seed)
+    return readouts(x, y, n_classes, width, seed=seed)[0]
 
 
 def _data(
@@ -189,7 +178,10 @@ def _data(
     if case.defect == "tiny":
         n = _TINY * (int(y.max()) + 1)
         x, y = _classes_first(x, y, 2 * _TINY)
-    spare = (x[n : 2 * n], y[n : 2 * n]) if 2 * n + _TEST <= len(y) else None
+    tested = _TEST
+    if case.defect in PEAKS:
+        n, tested = PEAK_SIZES[case.dataset], _PEAK_TEST
+    spare = (x[n : 2 * n], y[n : 2 * n]) if 2 * n + tested <= len(y) else None
     start = 2 * n if spare is not None else n
     test = slice(start, start + _TEST)
     if case.dataset == "digits" and case.model != "logistic":

@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,10 @@ from heldout.audit.checks import CHECKS
 from heldout.audit.track import track_records
 from heldout.audit.zoo.score import track_record
 from heldout.audit.zoo.table import BEGIN, END, with_table
-from heldout.bench.zoo import cases, world
+from heldout.audit.zoo.truth import flip_loss, stopping_gain
+from heldout.bench.zoo import world
+from heldout.bench.zoo_cases import cases
+from heldout.core.preparing import prepare
 
 
 def _result(seed, defect, statuses=None, fit=False, **more):
@@ -141,3 +145,95 @@ def test_a_weak_class_or_a_want_of_data_that_is_real_is_no_false_alarm():
     assert alarms_of_plain["value"] == 1.0 and alarms_of_plain["n"] == 1
     assert found["checks"]["data_size"]["hit_rate"]["value"] == 1.0
     assert "false_alarm_rate" not in found["checks"]["data_size"]
+
+
+def _flips(fitted, lost, said=0.1):
+    return {"fitted": fitted, "lost": lost, "limit": 0.05, "said": said, "rows": 100}
+
+
+def test_canaries_are_judged_by_what_flips_truly_cost():
+    alarm = {"canaries": "warning"}
+    results = [
+        _result(1, "interpolating", alarm, fit=True, flips=_flips(1.0, 0.1)),  # hit
+        _result(3, "overtrained", fit=True, flips=_flips(0.9, 0.06)),  # missed
+        _result(5, "overtrained", alarm, fit=True, flips=_flips(1.0, 0.01)),  # benign: false
+        _result(7, "healthy", fit=True, flips=_flips(0.1, 0.1, None)),  # not learned: rightly quiet
+        _result(9, "healthy", alarm),  # without fit nothing is known of it
+    ]
+    found = track_record(results)["checks"]["canaries"]
+    assert (found["hit_rate"]["value"], found["hit_rate"]["n"]) == (0.5, 2)
+    assert (found["false_alarm_rate"]["value"], found["false_alarm_rate"]["n"]) == (0.5, 2)
+    error = found["mean_absolute_error_with_fit"]
+    assert error["value"] == pytest.approx((0 + 0.04 + 0.09) / 3, abs=1e-4) and error["n"] == 3
+
+
+def test_overtraining_is_judged_by_what_stopping_truly_brings():
+    def truth(gain, said):
+        return {"truth": gain, "said": said, "rows": 100}
+
+    alarm = {"overtraining": "warning"}
+    results = [
+        _result(1, "peak", alarm, stopping=truth(0.3, 0.25)),
+        _result(3, "peak", stopping=truth(0.02, 0.0)),
+        _result(5, "peak", alarm, stopping=truth(0.0, 0.03)),  # planted, and yet no harm
+        _result(7, "stopped", stopping=truth(-0.01, 0.0)),
+        _result(9, "healthy", alarm),  # no network: nothing was measured
+    ]
+    found = track_record(results)["checks"]["overtraining"]
+    assert (found["hit_rate"]["value"], found["hit_rate"]["n"]) == (0.5, 2)
+    assert (found["false_alarm_rate"]["value"], found["false_alarm_rate"]["n"]) == (0.5, 2)
+    assert found["mean_absolute_error"]["value"] == pytest.approx(0.11 / 4, abs=1e-4)
+
+
+def test_planted_parts_and_units_count_where_they_are_measured_to_be_there():
+    there, gone = {"planted": {"present": 1.0}}, {"planted": {"present": 0.0}}
+    results = [
+        _result(1, "idle_complement", {"shortcuts": "warning"}, **there),
+        _result(3, "idle_complement", **there),
+        _result(5, "idle_complement", **gone),
+        _result(1, "memorized_units", {"memorizing_units": "warning"}, **there),
+        _result(3, "memorized_units", **gone),
+        _result(7, "healthy"),
+    ]
+    found = track_record(results)["checks"]
+    assert (found["shortcuts"]["hit_rate"]["value"], found["shortcuts"]["hit_rate"]["n"]) == (
+        0.5,
+        2,
+    )
+    if "memorizing_units" in CHECKS:
+        assert found["memorizing_units"]["hit_rate"]["n"] == 1
+
+
+def test_old_cases_keep_their_names_and_each_has_its_modes():
+    every = cases()
+    assert every[0].id == "healthy-0-digits-cnn-20"
+    assert every[185].id == "overtrained-0.2-wine-mlp-23"
+    assert {c.defect for c in every[186:]} == {
+        "peak", "stopped", "interpolating", "idle_complement", "memorized_units",
+    }  # fmt: skip
+    assert {c.modes for c in every if c.defect == "interpolating"} == {(True,)}
+    assert {c.modes for c in every if c.defect in ("peak", "leakage")} == {(False,)}
+    assert {c.modes for c in every if c.defect == "overtrained"} == {(False, True)}
+
+
+@pytest.mark.parametrize(
+    ("defect", "model", "least", "most"),
+    [("peak", "random", 0.2, 1.0), ("stopped", "random", -0.05, 0.05)],
+)
+def test_the_truth_of_stopping_is_measured_on_spare_rows(defect, model, least, most):
+    case = next(c for c in cases() if (c.defect, c.dataset) == (defect, "breast_cancer"))
+    made = world(case)
+    task = prepare(**made.arguments | {"shifted": None}, seed=case.seed)
+    report = SimpleNamespace(checks={"overtraining": SimpleNamespace(numbers={})})
+    found = stopping_gain(made, task, report)
+    assert least < found["truth"] < most and found["said"] is None and found["rows"] == 190
+
+
+def test_the_truth_of_flips_is_that_of_a_nearest_neighbour():
+    case = next(c for c in cases() if (c.defect, c.model) == ("interpolating", "nearest"))
+    made = world(case)
+    task = prepare(**made.arguments | {"shifted": None}, seed=case.seed)
+    report = SimpleNamespace(checks={"canaries": SimpleNamespace(numbers={})})
+    found = flip_loss(made, task, report)
+    assert found["fitted"] == 1.0 and found["rows"] == 600
+    assert found["lost"] == pytest.approx(2 * found["limit"], abs=0.03)

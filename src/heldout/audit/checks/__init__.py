@@ -14,6 +14,7 @@ CHECKS = Registry(
     (
         "accuracy",
         "calibration",
+        "canaries",
         "data_size",
         "gap",
         "groups",
@@ -22,6 +23,7 @@ CHECKS = Registry(
         "memorization",
         "memorizing_units",
         "numerics",
+        "overtraining",
         "shift_forecast",
         "shortcuts",
     ),

@@ -18,7 +18,9 @@ from heldout.audit.api import audit_task
 from heldout.audit.artifacts import Artifacts
 from heldout.audit.context import Settings
 from heldout.audit.outcome import Report
-from heldout.bench.zoo import Case, World, cases, world
+from heldout.audit.zoo.truth import flip_loss, stopping_gain
+from heldout.bench.zoo import World, world
+from heldout.bench.zoo_cases import Case, cases
 from heldout.core.files import read_json, write_json
 from heldout.core.inputs import from_native
 from heldout.core.preparing import prepare
@@ -38,7 +40,7 @@ def run(folder: Path, jobs: int = 1, only: str = "", half: str = "") -> list[dic
         half: keep cases of this half, `tune` or `report`; both when empty.
     """
     chosen = [c for c in cases() if only in c.id and c.half.startswith(half)]
-    wanted = [(c, fit) for c in chosen for fit in ((False, True) if c.with_fit else (False,))]
+    wanted = [(c, fit) for c in chosen for fit in c.modes]
     tasks = (joblib.delayed(_one)(c, fit, folder) for c, fit in wanted)
     return list(joblib.Parallel(jobs, verbose=1)(tasks))
 
@@ -77,7 +79,7 @@ def measure(
         "forecast": _forecast(report, artifacts),
         "accuracy": {s: n.value for s, n in checks["accuracy"].numbers.items()},
     }
-    if case.defect in ("label_noise", "overtrained"):
+    if case.defect == "label_noise":
         out["label_noise"] = _label_noise(case, made, task, report)
     if case.defect in ("leakage", "healthy"):
         out["leakage"] = _leakage(made, report)
@@ -89,6 +91,12 @@ def measure(
         out["weakest_class_gap"] = _weakest_class(made, task)
     if made.twice is not None and task.fit and case.defect in ("healthy", "tiny"):
         out["twice"] = _twice(made, task, report)
+    if made.truth:
+        out["planted"] = made.truth
+    if made.path is not None and not task.fit:
+        out["stopping"] = stopping_gain(made, task, report)
+    if task.fit and case.defect in ("healthy", "overtrained", "interpolating"):
+        out["flips"] = flip_loss(made, task, report)
     return out
 
 

@@ -13,11 +13,14 @@ from heldout.core.environment import environment
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
 from heldout.core.statistics import bootstrap, proportion
+from heldout.dynamics.canary_verdict import INTERPOLATES
 
 Result = dict[str, Any]
 
 _WEAK = 0.10  # below the other classes on rows of its own, a class is truly weak
 _DROP = 0.05  # accuracy that must really be lost before a cue or a shift counts as harmful
+_STOP = 0.02  # accuracy that another length of training must really bring
+_WITH_FIT = ("canaries", "data_size")  # checks that need the training function
 _ALARMS = ("warning", "failed")
 
 
@@ -42,9 +45,7 @@ def track_record(results: Iterable[Result]) -> dict[str, Any]:
 
 
 def _record(name: str, half: list[Result]) -> dict[str, Any]:
-    plain = (
-        [r for r in half if not r["fit"]] if name != "data_size" else [r for r in half if r["fit"]]
-    )
+    plain = [r for r in half if r["fit"] == (name in _WITH_FIT)]
     out: dict[str, Any] = {"zoo": f"{len({r['id'] for r in half})} models not used for tuning"}
     has = _HAS.get(name, _never)
     if name == "shift_forecast":
@@ -81,10 +82,17 @@ def _never(r: Result) -> bool:
     return False
 
 
+_MEASURED = {"canaries": "flips", "overtraining": "stopping"}
 _HAS: dict[str, Callable[[Result], bool]] = {
     "label_noise": lambda r: r["case"]["defect"] == "label_noise",
     "leakage": lambda r: r["case"]["defect"] == "leakage",
-    "shortcuts": lambda r: r.get("cue_drop", 0.0) >= _DROP,
+    "shortcuts": lambda r: (
+        r.get("cue_drop", 0.0) >= _DROP
+        or (r["case"]["defect"] == "idle_complement" and _present(r))
+    ),
+    "canaries": lambda r: "flips" in r and _harmed(r["flips"]),
+    "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] >= _STOP,
+    "memorizing_units": lambda r: r["case"]["defect"] == "memorized_units" and _present(r),
     "memorization": lambda r: r["case"]["defect"] == "overtrained",
     "gap": lambda r: r["case"]["defect"] == "overtrained",
     "groups": lambda r: (
@@ -94,7 +102,18 @@ _HAS: dict[str, Callable[[Result], bool]] = {
 }
 
 
+def _present(r: Result) -> bool:
+    return bool(r.get("planted", {}).get("present", 0.0))
+
+
+def _harmed(flips: Result) -> bool:
+    return bool(flips["fitted"] >= INTERPOLATES and flips["lost"] >= flips["limit"])
+
+
 def _healthy(name: str, r: Result) -> bool:
+    # What is measured of a case says whether an alarm was false, whatever was planted.
+    if name in _MEASURED:
+        return _MEASURED[name] in r and not _HAS[name](r)
     if r["case"]["defect"] != "healthy":
         return False
     # A healthy model may still meet a shift that truly hurts, have a weak class, or want more data.
@@ -149,6 +168,13 @@ def _extras(name: str, some: list[Result]) -> dict[str, Any]:
         if sets:
             out["coverage"] = _share(f["low"] <= f["truth"] <= f["high"] for f in sets)
         return out
+    if name == "canaries":
+        told = [r["flips"] for r in some if "flips" in r and r["flips"]["said"] is not None]
+        return _means(mean_absolute_error=[abs(f["said"] - f["lost"]) for f in told])
+    if name == "overtraining":
+        told = [r["stopping"] for r in some if "stopping" in r]
+        told = [f for f in told if f["said"] is not None]
+        return _means(mean_absolute_error=[abs(f["said"] - f["truth"]) for f in told])
     if name == "data_size":
         pairs = [r["twice"] for r in some if r.get("twice") and r["twice"]["said"]]
         out = _means(mean_absolute_error=[abs(p["said"][0] - p["truth"]) for p in pairs])
