@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from heldout.core.errors import InputError
-
-_GUARD = 1e-30  # of a tensor of zeros: its gradient is left as it is
+from heldout.dynamics.projection import project
 
 
 def perpendicular_gradients(params: Iterable[Tensor], *, skip_1d: bool = False) -> None:
     """Take out of each `.grad`, in place, what is parallel to its tensor; keep its norm.
 
     g_perp = g - (theta . g) / (theta . theta + 1e-30) theta, then g <- g_perp ||g|| / ||g_perp||,
-    for each tensor by itself, computed in float64. Call it between `backward()` and `step()`;
-    after unscaling where gradients are scaled, before clipping them.
+    for each tensor by itself, within 2e-6 ||g|| (how: `heldout.dynamics.projection`). Call it
+    between `backward()` and `step()`; after unscaling scaled gradients, before clipping them.
 
     DIFFERS: a gradient that is parallel to its tensor up to rounding (always so in a tensor of
     one number) becomes 0; rescaled as published, the rounding error would become the step.
@@ -32,7 +31,7 @@ def perpendicular_gradients(params: Iterable[Tensor], *, skip_1d: bool = False) 
         params: tensors; those without a gradient are passed over.
         skip_1d: leave tensors of at most one dimension (biases, norms) as they are.
 
-    Cost: four passes over the weights, none over the data.
+    Cost: two passes over weights and gradients, none over the data.
 
     Raises:
         InputError: a sparse or complex gradient; nothing has been changed then.
@@ -43,33 +42,21 @@ def perpendicular_gradients(params: Iterable[Tensor], *, skip_1d: bool = False) 
     tensor([0., 5.])
     """
     chosen = [p for p in params if p.grad is not None and not (skip_1d and p.ndim <= 1)]
-    for p in chosen:
-        _check(p)
-    with torch.no_grad():
-        for p in chosen:
-            assert p.grad is not None
-            p.grad.copy_(_perpendicular(p.grad, p))
+    grads = [_dense(p) for p in chosen]
+    project(chosen, grads)
 
 
-def _perpendicular(grad: Tensor, theta: Tensor) -> Tensor:
-    g, t = grad.double(), theta.detach().double()
-    rest = g - ((t * g).sum() / ((t * t).sum() + _GUARD)) * t
-    before, after = g.norm(), rest.norm()
-    noise = 4 * torch.finfo(grad.dtype).eps * before
-    scale = torch.where(after > noise, before / after.clamp(min=1e-300), torch.zeros_like(after))
-    # NaN > noise is false: keep what is not finite visible rather than turn it into 0
-    return torch.where(torch.isfinite(before), rest * scale, g)
-
-
-def _check(p: Tensor) -> None:
+def _dense(p: Tensor) -> Tensor:
     grad = p.grad
     assert grad is not None
     if grad.layout != torch.strided or grad.is_complex():
         raise InputError(
             f"a gradient of layout {grad.layout} and type {grad.dtype}, weights {tuple(p.shape)}",
             "dense real gradients: the projection mixes all entries of a tensor",
-            "build embeddings with sparse=False, or leave these weights to another optimizer",
+            "build embeddings with sparse=False, or put these weights into a group of their own "
+            'with "project": False',
         )
+    return grad
 
 
 class OrthoGrad(torch.optim.Optimizer):
@@ -77,16 +64,18 @@ class OrthoGrad(torch.optim.Optimizer):
 
     `OrthoGrad(params, torch.optim.AdamW, lr=0.01)` steps as AdamW would after
     `perpendicular_gradients`: the gradient is projected, not the update. Parameter groups, state
-    and state_dict are those of the wrapped optimizer, so that schedulers and checkpoints work
-    as with it. A closure is projected each time that the wrapped optimizer calls it.
+    and state_dict are those of the wrapped optimizer, so that schedulers, gradient scalers and
+    checkpoints work as with it. A closure is projected each time that the wrapped optimizer calls
+    it. Accumulated gradients are projected once, as their sum. Where whole steps are compiled,
+    leave `step` itself outside: it is a few calls per tensor already.
 
     Args:
-        params: as for any torch optimizer.
+        params: as for any torch optimizer. Groups with `"project": False` keep their gradients.
         base_cls: class of the wrapped optimizer.
         skip_1d: leave tensors of at most one dimension as they are.
         kw: options of the wrapped optimizer.
 
-    Cost: four passes over the weights more than the wrapped optimizer.
+    Cost: two passes over weights and gradients more than the wrapped optimizer.
 
     Raises:
         InputError: `base_cls` is no optimizer class; at `step`, sparse or complex gradients, or
@@ -148,7 +137,8 @@ class OrthoGrad(torch.optim.Optimizer):
         return [p for group in self.param_groups for p in group["params"]]
 
     def _project(self) -> None:
-        perpendicular_gradients(self._params(), skip_1d=self.skip_1d)
+        groups = [g["params"] for g in self.param_groups if g.get("project", True)]
+        perpendicular_gradients([p for group in groups for p in group], skip_1d=self.skip_1d)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the wrapped optimizer."""

@@ -55,9 +55,9 @@ def log_stablemax(logits: Float[Tensor, "*d"], dim: int = -1) -> Float[Tensor, "
 
 
 def _s(z: Tensor) -> Tensor:
-    # the clamps keep the branch that is not chosen finite: at z = 1 its 1 / (1 - z) would turn
-    # the gradient into NaN although `where` drops its value
-    return torch.where(z >= 0, z.clamp(min=0) + 1, 1 / (1 - z.clamp(max=0)))
+    # z + 1 above 0 and 1 / (1 - z) below, without a branch. At 0 the slope is 1 once: clamp passes
+    # the gradient on at its bound, relu does not
+    return z.clamp(min=0) + 1 / (1 + (-z).relu())
 
 
 def _check(logits: Tensor) -> None:
@@ -67,6 +67,8 @@ def _check(logits: Tensor) -> None:
             "float32 or float64: coarser logits have lost what StableMax is to keep",
             "logits.float() before the call, best with the network itself in float32",
         )
+    if torch.compiler.is_compiling():
+        return  # to look at values would break the graph; NaN reaches the loss, where it is seen
     if not bool(torch.isfinite(logits.detach()).all()):
         raise InputError(
             f"{int((~torch.isfinite(logits.detach())).sum())} logits that are not finite",
@@ -81,6 +83,9 @@ class StableMaxCrossEntropy(nn.Module):
     The logits are cast to float64 whatever their type (half precision is refused), the gradient
     comes back in the type of the logits. Zero only where an other class's share is below 2^-53
     of the label's: for logits up to about 10^7 never. No pass over the data.
+
+    Under autocast: `loss(logits.float(), y)`, for the last layer's output is half precision there.
+    Under torch.compile shapes and types are checked, values are not: that would break the graph.
 
     Args:
         reduction: "mean" over the labels that are not ignored, "sum", or "none".
@@ -105,14 +110,15 @@ class StableMaxCrossEntropy(nn.Module):
         """Return the loss, nats: a scalar, or one per label for reduction "none"."""
         _check(logits)
         kept = _kept(logits, labels, self.ignore_index)
-        logp = log_stablemax(logits.double(), dim=1)
+        s = _s(logits.double())
         safe = torch.where(kept, labels, torch.zeros_like(labels)).long()
-        loss = -logp.gather(1, safe.unsqueeze(1))[:, 0] * kept
+        own = s.gather(1, safe.unsqueeze(1))[:, 0]  # log_stablemax, of the labels alone
+        loss = (s.sum(1).log() - own.log()) * kept
         if self.reduction == "none":
             return loss
         if self.reduction == "sum":
             return loss.sum()
-        if not bool(kept.any()):
+        if not torch.compiler.is_compiling() and not bool(kept.any()):
             raise InputError(
                 f"{labels.numel()} labels, all {self.ignore_index} (ignored)",
                 "at least one label that counts in a mean",
@@ -133,6 +139,8 @@ def _kept(logits: Tensor, labels: Tensor, ignore_index: int) -> Tensor:
             "for soft labels use -(target * log_stablemax(logits)).sum(-1)",
         )
     kept = labels != ignore_index
+    if torch.compiler.is_compiling():
+        return kept
     if bool(((labels < 0) | (labels >= c))[kept].any()):
         raise InputError(
             f"labels from {int(labels[kept].min())} to {int(labels[kept].max())}",
