@@ -9,7 +9,25 @@ inputs of KL(p_model(. | x) || p_theta(. | x)) and a proper prior w over the par
 C_n <= min_eps { n eps + ln 1 / W_eps }, and by convexity it bounds the regret that a Bayesian
 mixture over the same architecture pays in n examples, were the model's predictions the truth: the
 nats it takes to find the solution. For a regular model of d parameters it grows as (d / 2) ln n;
-flat directions cost nothing, so it counts the parameters that matter.
+flat directions cost nothing, so it counts the parameters that matter. Methods:
+
+- "auto": prior sampling where it can see the solution, otherwise the upper bound.
+- "variational": n E_q[D] + KL(q || prior) for a Gaussian q fitted around the solution, at
+  least C_n whatever the fit; exact for linear models with Gaussian noise. Its interval is
+  Student's t over 200 draws after the fit, and knows nothing of the slack: 24.6 nats where
+  prior sampling says 19.1, for a trained ReLU network of 57 parameters and n = 32. For modules
+  of any size: two fits of `fit` steps, each 4 passes over at most 512 inputs, then 400 over
+  all.
+- "laplace": D by its second-order expansion; exact for linear models with Gaussian noise, and
+  no bound of anything else: for that network it says 4.6, since a confident classifier is
+  nearly flat at its solution and steep further off. The interval is a jackknife over ten
+  groups of inputs. K backward passes per input, and ten eigenvalue decompositions.
+- "sgld": Langevin chains annealed from the prior (thermodynamic integration); its interval is
+  Student's t over chains, plus what leaving out every other rung changes. About
+  chains * rungs * steps * 4/3 passes over the inputs. Hidden units often need more steps than
+  the default to pass R-hat.
+- "prior_sampling": a mean over draws of the prior, with a jackknife interval; for solutions
+  that the prior comes near, otherwise refused. `draws` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -96,27 +114,7 @@ def simplicity(
 ) -> Simplicity:
     """Return how simple the solution is that a model found, in nats; smaller is simpler.
 
-    C_n = -ln E_prior[exp(-n D)], see the module's docstring.
-
-    - "auto": prior sampling where it can see the solution, otherwise the upper bound.
-    - "variational": n E_q[D] + KL(q || prior) for a Gaussian q fitted around the solution, at
-      least C_n whatever the fit; exact for linear models with Gaussian noise. Its interval is
-      Student's t over 200 draws after the fit, and knows nothing of the slack: 24.6 nats where
-      prior sampling says 19.1, for a trained ReLU network of 57 parameters and n = 32. For modules
-      of any size: two fits of `fit` steps, each 4 passes over at most 512 inputs, then 400 over
-      all.
-    - "laplace": D by its second-order expansion; exact for linear models with Gaussian noise, and
-      no bound of anything else. A confident classifier is nearly flat at its solution and steep
-      further off, so it comes out far too simple: 5.7 nats [5.4, 6.1] where prior sampling says
-      17.3 [16.8, 17.9], for a trained ReLU network of 57 parameters and n = 32. The interval is a
-      jackknife over ten groups of inputs, and knows nothing of that. K backward passes per input,
-      and ten eigenvalue decompositions.
-    - "sgld": Langevin chains annealed from the prior (thermodynamic integration); its interval is
-      Student's t over chains, plus what leaving out every other rung changes. About
-      chains * rungs * steps * 4/3 passes over the inputs. Networks with hidden units often need
-      far more steps than the default to pass R-hat, and are refused until then.
-    - "prior_sampling": a mean over draws of the prior, with a jackknife interval; for solutions
-      that the prior comes near, otherwise refused. `draws` forward and backward passes.
+    C_n = -ln E_prior[exp(-n D)]; see the module's docstring for it and for the methods.
 
     The prior has a say: compare models under one architecture and prior, or one prior rule.
 
@@ -125,7 +123,7 @@ def simplicity(
             parameters for "auto" and "variational" only.
         x: inputs (m, ...) over which predictions are compared, at least 10; no labels.
         n: examples to count, the size of the training set; m by default.
-        method: see above.
+        method: see the top of the module.
         prior: over the trainable parameters; N(0, 2 / fan-in) and N(0, 1) for vectors by default.
         likelihood: "categorical" for logits, "gaussian" for means.
         noise: standard deviation of a Gaussian likelihood.
@@ -155,11 +153,8 @@ def simplicity(
         count = len(x) if n is None else n
         if count < 1:
             raise InputError(f"n = {n}", "at least one example", "leave n out")
-        found: tuple[Interval, float] | None = None
-        r_hat = float("nan")
-        if method in ("laplace", "sgld", "prior_sampling") or (
-            method == "auto" and len(flat.solution) <= _TRIED
-        ):
+        found, r_hat, d = None, float("nan"), len(flat.solution)
+        if method not in ("auto", "variational") or (method == "auto" and d <= _TRIED):
             world = world_around(model, x, prior, likelihood, noise, method)
             found, r_hat = _of_world(world, count, method, options, seed)
         if method == "auto":
@@ -167,7 +162,6 @@ def simplicity(
         if found is None:
             found = upper_bound(flat, x, count, likelihood, noise, options.fit, seed)
     nats, effective = found
-    d = len(flat.solution)
     return Simplicity(nats, nats.value / count, effective, d, count, r_hat, method)
 
 
