@@ -105,7 +105,7 @@ def _transformer(scale: str) -> dict[str, Any]:
 def _parity(scale: str) -> dict[str, Any]:
     n, bits, width, steps, short = {
         "tiny": (60, 12, 16, 40, 20),
-        "small": (2000, 43, 200, 2500, 1000),
+        "small": (2000, 43, 200, 4000, 1000),
         "full": (2000, 43, 200, 100_000, 100_000),
     }[scale]
     common = {"steps": steps, "beta2": 0.999, "eps": 1e-18}

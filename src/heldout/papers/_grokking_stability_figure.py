@@ -10,7 +10,11 @@ _DECAY = ("plain", "perpendicular", "weight_decay")
 _PANELS = (
     ("weight_decay_groks", "pairs", _DECAY),
     ("transformer_perpendicular", "pairs, one-layer transformer", _DECAY),
-    ("collapse_stops_generalization", "pairs, softmax in", ("float16", "float32", "float64")),
+    (
+        "collapse_stops_generalization",
+        "pairs, by precision of softmax",
+        ("float16", "float32", "float64"),
+    ),
     ("parity_stablemax", "parity of 3 of 43 bits", ("softmax", "stablemax", "perpendicular")),
 )
 _STALLED = "collapse_stops_generalization"
@@ -35,7 +39,8 @@ def draw(records: dict[str, dict[str, Any]], ax: Any) -> Any:
         panel.set(xscale="log", xlabel="", ylabel="accuracy", ylim=(-0.02, 1.02))
         if claim == _STALLED:  # far from 1, and so are the differences
             panel.set_ylim(0, 0.25)
-        panel.legend(fontsize=6, loc="center left")
+        where = "lower right" if claim.startswith("parity") else "center left"
+        panel.legend(fontsize=6, loc=where)
     ax.figure.supxlabel("full-batch steps; dashed: training", fontsize="small")
     return ax
 

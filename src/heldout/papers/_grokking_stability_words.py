@@ -70,12 +70,12 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "parity_stablemax": (
         "figure 4: with StableMax it generalizes within 100,000 epochs; a curve only",
-        _PARITY + "2,500 steps instead of 100,000: accuracy is still on its way. StableMax at rate "
+        _PARITY + "4,000 steps instead of 100,000: accuracy is still on its way. StableMax at rate "
         "0.01 only, softmax at the best of three.",
     ),
     "parity_perpendicular": (
         "quick generalization in grokking tasks; figures of modular arithmetic only",
-        _PARITY + "with perpendicular gradients for 1,000 steps and without for 2,500. "
+        _PARITY + "with perpendicular gradients for 1,000 steps and without for 4,000. "
         "Perpendicular gradients at rate 0.01 only, plain AdamW at the best of three.",
     ),
 }
