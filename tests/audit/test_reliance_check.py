@@ -105,4 +105,4 @@ def test_few_rows_tokens_and_slow_models(tmp_path):
         reliance.collect(empty)
     slow = reliance.plan(context.task, Speed(0.5, 64), Settings())
     fast = reliance.plan(context.task, Speed(1e-6, 64), Settings())
-    assert "5 permutations" in slow.note and "20 permutations" in fast.note
+    assert "5 permutations" in slow.note and "10 permutations" in fast.note

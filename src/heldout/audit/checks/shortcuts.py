@@ -43,7 +43,7 @@ CHECK = Check(
     needs=("predictions", "interventions"),
     uses=("reliance",),
     paper="simplicity_bias",
-    cost="9 passes over at most 1,000 test examples per part, and small forests; 41 more for "
+    cost="9 passes over at most 1,000 test examples per part, and small forests; 21 more for "
     "each of at most 4 parts that the model may hang on alone",
     guide="Leaning on an informative part is no fault. A shortcut is a part that the model could "
     "do without, that tells the label by itself, and that has nothing else to do with the object. "

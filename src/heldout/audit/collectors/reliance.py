@@ -24,7 +24,7 @@ LARGEST_SHARE = 0.45
 """Share of the input above which a group is no part."""
 
 _MOST = 4  # parts
-_DRAWS = (20, 5)  # permutations, and the fewest that are worth it
+_DRAWS = (10, 5)  # permutations, and the fewest that are worth it
 _SHARE = 0.05  # of the budget
 _FEWEST = 50  # test examples
 _PROBE_ROWS = 2000
@@ -35,7 +35,7 @@ _FIELDS = ("standard", "randomized", "complement_randomized", "probe_group", "pr
 
 
 def plan(task: Task, speed: Speed, settings: Settings) -> Cost:
-    """41 passes over at most 1,000 test examples per part that qualifies; often there is none."""
+    """21 passes over at most 1,000 test examples per part that qualifies; often there is none."""
     if task.splits["train"].inputs.kind == "tokens":
         return Cost(0, skip="token ids have no regions")
     rows = min(1000, len(task.splits["test"]))

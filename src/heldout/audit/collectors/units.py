@@ -137,7 +137,7 @@ def _refuse_other_heads(artifacts: Artifacts, w: np.ndarray, b: np.ndarray) -> N
         raise NotApplicableError(f"the last hidden layer has {w.shape[1]} units, fewer than 8")
     some = slice(0, 256)
     off = np.abs(features[some] @ w.T + b - logits[some]).max()
-    if not off <= 0.01 * max(float(logits[some].std()), 1e-6):
+    if not off <= 0.03 * max(float(logits[some].std()), 1e-6):  # half precision rounds by 1 %
         raise NotApplicableError(
             f"the logits are no linear function of the embedding (they differ by {off:.3g})"
         )
