@@ -157,6 +157,7 @@ def test_canaries_are_judged_by_what_flips_truly_cost():
         _result(1, "interpolating", alarm, fit=True, flips=_flips(1.0, 0.1)),  # hit
         _result(3, "overtrained", fit=True, flips=_flips(0.9, 0.06)),  # missed
         _result(5, "overtrained", alarm, fit=True, flips=_flips(1.0, 0.01)),  # benign: false
+        _result(1, "overtrained", alarm, fit=True, flips=_flips(1.0, 0.04, None)),  # in between
         _result(7, "healthy", fit=True, flips=_flips(0.1, 0.1, None)),  # not learned: rightly quiet
         _result(9, "healthy", alarm),  # without fit nothing is known of it
     ]
@@ -174,7 +175,8 @@ def test_overtraining_is_judged_by_what_stopping_truly_brings():
     alarm = {"overtraining": "warning"}
     results = [
         _result(1, "peak", alarm, stopping=truth(0.3, 0.25)),
-        _result(3, "peak", stopping=truth(0.02, 0.0)),
+        _result(3, "peak", stopping=truth(0.05, 0.03)),
+        _result(7, "peak", stopping=truth(0.04, 0.04)),  # in between
         _result(5, "peak", alarm, stopping=truth(0.0, 0.03)),  # planted, and yet no harm
         _result(7, "stopped", stopping=truth(-0.01, 0.0)),
         _result(9, "healthy", alarm),  # no network: nothing was measured
@@ -182,7 +184,7 @@ def test_overtraining_is_judged_by_what_stopping_truly_brings():
     found = track_record(results)["checks"]["overtraining"]
     assert (found["hit_rate"]["value"], found["hit_rate"]["n"]) == (0.5, 2)
     assert (found["false_alarm_rate"]["value"], found["false_alarm_rate"]["n"]) == (0.5, 2)
-    assert found["mean_absolute_error"]["value"] == pytest.approx(0.11 / 4, abs=1e-4)
+    assert found["mean_absolute_error"]["value"] == pytest.approx(0.11 / 5, abs=1e-4)
 
 
 def test_planted_parts_and_units_count_where_they_are_measured_to_be_there():
@@ -200,8 +202,9 @@ def test_planted_parts_and_units_count_where_they_are_measured_to_be_there():
         0.5,
         2,
     )
-    if "memorizing_units" in CHECKS:
-        assert found["memorizing_units"]["hit_rate"]["n"] == 1
+    assert found["shortcuts"]["false_alarm_rate"]["n"] == 2
+    assert found["memorizing_units"]["hit_rate"]["n"] == 1
+    assert found["memorizing_units"]["false_alarm_rate"]["n"] == 2
 
 
 def test_old_cases_keep_their_names_and_each_has_its_modes():

@@ -94,14 +94,16 @@ def _reason(ratio: Interval, gain: Interval, peak: bool, found: bool) -> str:
             f"At the interpolation peak: {said}. Against the model itself, stopping early would "
             f"bring {change}."
         )
-    if peak:
+    if peak and gain.value >= 100 * _WORTH and gain.low > 0:
         return (
-            f"The features have an interpolation peak: {said}. The model itself is not on it: "
-            f"stopping early would bring {change}."
-            if gain.value < 100 * _WORTH or gain.low <= 0
-            else f"The features have an interpolation peak: {said}. A stopped layer would bring "
+            f"The features have an interpolation peak: {said}. A stopped layer would bring "
             f"{change}, but the model itself does not fit its training labels better: it was "
             "trained too little rather than too long."
+        )
+    if peak:
+        return (
+            f"The features have an interpolation peak: {said}. But no clear gain over the model "
+            f"itself comes of stopping early: {change}."
         )
     return f"Not at an interpolation peak: {said}."
 

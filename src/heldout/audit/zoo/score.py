@@ -19,7 +19,7 @@ Result = dict[str, Any]
 
 _WEAK = 0.10  # below the other classes on rows of its own, a class is truly weak
 _DROP = 0.05  # accuracy that must really be lost before a cue or a shift counts as harmful
-_STOP = 0.02  # accuracy that another length of training must really bring
+_STOP, _NO_STOP = 0.05, 0.02  # another length of training really brings so much, or no more
 _WITH_FIT = ("canaries", "data_size")  # checks that need the training function
 _ALARMS = ("warning", "failed")
 
@@ -29,8 +29,11 @@ def track_record(results: Iterable[Result]) -> dict[str, Any]:
 
     A hit rate is over cases that truly have the defect the check looks for, a false-alarm rate
     over healthy ones; of the forecast, over shifted sets that cost the model 10 points or more,
-    and over those that cost it less than 5. Both with Wilson intervals. Errors and precisions are
-    means with bootstrap intervals over cases.
+    and over those that cost it less than 5; of overtraining, over models to which another length
+    of training really brings 5 points or more, and less than 2; of canaries, over models whose
+    fits learn flipped labels and really lose half of what a nearest neighbour would, and over
+    those that do not or lose less than a quarter. Both with Wilson intervals. Errors and
+    precisions are means with bootstrap intervals over cases.
     """
     every = list(results)
     half = [r for r in every if r["half"] == "report"]
@@ -82,13 +85,13 @@ def _never(r: Result) -> bool:
     return False
 
 
-_MEASURED = {"canaries": "flips", "overtraining": "stopping"}
+_PLANTED = {"shortcuts": "idle_complement", "memorizing_units": "memorized_units"}
 _HAS: dict[str, Callable[[Result], bool]] = {
     "label_noise": lambda r: r["case"]["defect"] == "label_noise",
     "leakage": lambda r: r["case"]["defect"] == "leakage",
     "shortcuts": lambda r: (
         r.get("cue_drop", 0.0) >= _DROP
-        or (r["case"]["defect"] == "idle_complement" and _present(r))
+        or (r["case"]["defect"] == _PLANTED["shortcuts"] and _present(r))
     ),
     "canaries": lambda r: "flips" in r and _harmed(r["flips"]),
     "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] >= _STOP,
@@ -100,20 +103,28 @@ _HAS: dict[str, Callable[[Result], bool]] = {
     ),
     "data_size": lambda r: "twice" in r and r["twice"]["truth"] - r["accuracy"]["test"] >= 0.02,
 }
+# Of these the truth is measured too; what lies between harm and no harm is counted nowhere.
+_HARMLESS: dict[str, Callable[[Result], bool]] = {
+    "canaries": lambda r: "flips" in r and not _harmed(r["flips"], 0.5),
+    "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] < _NO_STOP,
+}
 
 
 def _present(r: Result) -> bool:
     return bool(r.get("planted", {}).get("present", 0.0))
 
 
-def _harmed(flips: Result) -> bool:
-    return bool(flips["fitted"] >= INTERPOLATES and flips["lost"] >= flips["limit"])
+def _harmed(flips: Result, share: float = 1.0) -> bool:
+    lost = flips["lost"] >= share * flips["limit"]
+    return bool(flips["fitted"] >= INTERPOLATES and lost)
 
 
 def _healthy(name: str, r: Result) -> bool:
     # What is measured of a case says whether an alarm was false, whatever was planted.
-    if name in _MEASURED:
-        return _MEASURED[name] in r and not _HAS[name](r)
+    if name in _HARMLESS:
+        return _HARMLESS[name](r)
+    if r["case"]["defect"] == _PLANTED.get(name):
+        return not _present(r)
     if r["case"]["defect"] != "healthy":
         return False
     # A healthy model may still meet a shift that truly hurts, have a weak class, or want more data.
