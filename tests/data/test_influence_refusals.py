@@ -1,0 +1,269 @@
+"""What the influence engine refuses, and what it does about an interrupted fit."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from heldout.core.errors import ArtifactError, InputError
+from heldout.core.files import read_json, write_json
+from heldout.data.influence import (
+    EKFAC,
+    Classification,
+    Regression,
+    dense_ggn_influence,
+    find_layers,
+    load_factors,
+)
+from heldout.data.influence.taps import tapping
+
+X = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(12) % 3
+
+
+def _net(*layers):
+    layers = layers or (nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    return nn.Sequential(*layers).eval()
+
+
+def _refused(words, call):
+    with pytest.raises(InputError, match=re.compile(words, re.S)):
+        call()
+
+
+class _Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.read = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.read(torch.tanh(self.inner(torch.tanh(self.inner(x)))))
+
+
+class _Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.read = nn.Embedding(6, 4), nn.Linear(4, 6, bias=False)
+        self.read.weight = self.table.weight
+
+    def forward(self, x):
+        return self.read(self.table(x))
+
+
+class _Loss(Classification):
+    """Cross-entropy made wrong in one way."""
+
+    def __init__(self, change):
+        object.__setattr__(self, "change", change)
+        object.__setattr__(self, "on", "margin")
+
+    def per_example(self, outputs, targets):
+        return self.change(F.cross_entropy(outputs, targets, reduction="none"))
+
+
+def test_models_that_cannot_be_watched():
+    task = Classification()
+    plain = nn.Sequential(nn.Embedding(3, 4), nn.LayerNorm(4)).eval()
+    _refused("no supported layers.*Embedding.*nn.Linear.*per_example_gradients",
+             lambda: EKFAC(plain, task).fit((X, Y)))  # fmt: skip
+    _refused("training mode.*eval", lambda: EKFAC(_net().train(), task).fit((X, Y)))
+    half = _net(nn.Linear(4, 3), nn.Dropout(0.5))
+    half[1].train()
+    _refused("training mode", lambda: EKFAC(half, task).fit((X, Y)))
+    _refused(
+        "DataParallel.*module", lambda: EKFAC(nn.DataParallel(_net()).eval(), task).fit((X, Y))
+    )
+    _refused("torch.nn.Module", lambda: EKFAC("model", task).fit((X, Y)))
+    _refused("layers=.*names or patterns", lambda: EKFAC(_net(), task, layers=["9"]).fit((X, Y)))
+    grouped = _net(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten(), nn.Linear(2, 3))
+    assert list(find_layers(grouped)) == ["2"]
+
+
+@pytest.mark.slow
+def test_a_compiled_model():
+    compiled = torch.compile(_net())
+    _refused("OptimizedModule.*_orig_mod", lambda: EKFAC(compiled, Classification()).fit((X, Y)))
+
+
+def test_layers_with_several_uses():
+    task = Classification()
+    twice = _Twice().eval()
+    _refused("'inner' called more than once.*shared=True", lambda: EKFAC(twice, task).fit((X, Y)))
+    fitted = EKFAC(twice, task, kind="identity", shared=True).fit((X, Y))
+    found = fitted.scores((X, Y), (X, Y), per_layer=True)["inner"]
+    grads = []
+    for of in (task.measure, task.per_example):
+        values = of(twice(X), Y)
+        rows = [torch.autograd.grad(v, [twice.inner.weight, twice.inner.bias], retain_graph=True)
+                for v in values]  # fmt: skip
+        grads.append(torch.stack([torch.cat([w.flatten(), b]) for w, b in rows]))
+    # both uses are one gradient
+    np.testing.assert_allclose(found, -(grads[0] @ grads[1].t()), rtol=2e-4, atol=1e-6)
+
+    tied, tokens = _Tied().eval(), torch.arange(6)
+    _refused("another module uses.*tied", lambda: EKFAC(tied, task).fit((tokens, tokens)))
+    EKFAC(tied, task, shared=True).fit((tokens, tokens))  # this use alone, on request
+
+    unused = _net()
+    unused.spare = nn.Linear(2, 2)
+    unused.forward = lambda x: unused[2](unused[1](unused[0](x)))
+    _refused("'spare'.*not called", lambda: EKFAC(unused.eval(), task).fit((X, Y)))
+    EKFAC(unused, task, layers=["0", "2"]).fit((X, Y))
+
+
+def test_losses_that_are_reduced_or_not_finite():
+    net = _net()
+    mean = _Loss(lambda losses: losses / len(losses))
+    _refused("averaged over the batch.*reduction", lambda: EKFAC(net, mean).fit((X, Y)))
+    _refused("shape", lambda: EKFAC(net, _Loss(lambda losses: losses.mean())).fit((X, Y)))
+    mixed = _Loss(lambda losses: losses + losses[-1] * losses.sum())
+    _refused("other rows", lambda: EKFAC(net, mixed).fit((X, Y)))
+    bad = X.clone()
+    bad[7] = float("nan")
+    _refused("not finite, at example 7", lambda: EKFAC(net, Classification()).fit((bad, Y)))
+    # A finite loss with gradients that are not: the square root at zero.
+    rough = _Loss(lambda losses: (losses * 0).sqrt() + losses)
+    _refused("not finite", lambda: EKFAC(net, rough, fisher="empirical").fit((X, Y)))
+    fitted = EKFAC(net, Classification()).fit((X, Y))
+    fitted.task = rough
+    _refused("not finite", lambda: fitted.scores((X, Y), (X, Y)))
+
+
+def test_damping_of_singular_curvature():
+    net, flat = _net(), X.clone()
+    flat[:, 0] = 0
+    fitted = EKFAC(net, Classification(), damping=0).fit((flat, Y))
+    _refused("damping 0.*singular", lambda: fitted.scores((X, Y), (X, Y)))
+    for wrong in ("mean0.1", "0.1", -1.0, float("nan"), None):
+        _refused(
+            "damping=", lambda wrong=wrong: EKFAC(net, Classification(), damping=wrong).fit((X, Y))
+        )
+    _refused("kind=", lambda: EKFAC(net, Classification(), kind="kronecker").fit((X, Y)))
+    _refused("fisher=", lambda: EKFAC(net, Classification(), fisher="true").fit((X, Y)))
+    _refused("parameters", lambda: dense_ggn_influence(
+        nn.Linear(200, 200).eval(), Classification(), (X, Y), (X, Y), damping=1.0))  # fmt: skip
+    line = EKFAC(_net(nn.Linear(4, 3)), Regression(), damping=0).fit((X, X[:, :3]))
+    assert np.isfinite(line.scores((X, X[:, :3]), (X, X[:, :3]))).all()  # nothing is singular
+
+
+def test_data_that_cannot_be_read_twice_or_lack_a_form():
+    net, task = _net(), Classification()
+    _refused("read more than once", lambda: EKFAC(net, task).fit(iter([(X, Y)])))
+    pairs = torch.utils.data.TensorDataset(X, Y)
+    shuffled = torch.utils.data.DataLoader(pairs, batch_size=4, shuffle=True)
+    _refused("shuffles", lambda: EKFAC(net, task).fit(shuffled))
+    _refused("12 inputs and 5 targets", lambda: EKFAC(net, task).fit((X, Y[:5])))
+    _refused("no examples", lambda: EKFAC(net, task).fit((X[:0], Y[:0])))
+    _refused("inputs, targets", lambda: EKFAC(net, task).fit([X]))
+    _refused("not fitted", lambda: EKFAC(net, task).scores((X, Y), (X, Y)))
+    pooled = _net(nn.Linear(4, 3), nn.AvgPool2d((2, 1)), nn.Flatten())
+    wide = X[:, None].repeat(1, 2, 1)
+    _refused(
+        "mask.*'0' with 2 positions", lambda: EKFAC(pooled, task).fit((wide, Y, torch.ones(12, 5)))
+    )
+
+
+def test_factors_of_another_model_setting_or_version(tmp_path):
+    net, task = _net(), Classification()
+    fitted = EKFAC(net, task).fit((X, Y), tmp_path / "f")
+    again = EKFAC(net, task).fit((X, Y), tmp_path / "f")  # read, not fitted
+    np.testing.assert_array_equal(again.scores((X, Y), (X, Y)), fitted.scores((X, Y), (X, Y)))
+    assert not hasattr(EKFAC(net, task), "factors_")
+    np.testing.assert_array_equal(
+        EKFAC(net, task).load(tmp_path / "f").scores((X, Y), (X, Y)),
+        fitted.scores((X, Y), (X, Y)),
+    )
+    other = _net()
+    _refused("another model", lambda: EKFAC(other, task).load(tmp_path / "f"))
+    _refused("another seed", lambda: EKFAC(net, task, seed=1).fit((X, Y), tmp_path / "f"))
+    _refused("another data", lambda: EKFAC(net, task).fit((X + 1, Y), tmp_path / "f"))
+    with torch.no_grad():
+        net[0].weight += 1
+    _refused("weights changed", lambda: fitted.scores((X, Y), (X, Y)))
+    header = read_json(tmp_path / "f/factors.json")
+    write_json(tmp_path / "f/factors.json", {**header, "version": 99})
+    _refused("version 99", lambda: EKFAC(net, task).load(tmp_path / "f"))
+    write_json(tmp_path / "f/factors.json", header)
+    file = tmp_path / "f/layer_0000.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_factors(tmp_path / "f")
+
+
+class _Killed(list):
+    """Batches that stop in the middle, once armed, and count how many were read."""
+
+    at = None
+    read = 0
+
+    def __iter__(self):
+        for i, batch in enumerate(super().__iter__()):
+            if i == self.at:
+                raise KeyboardInterrupt
+            self.read += 1
+            yield batch
+
+
+@pytest.mark.parametrize("memory", [2**28, 0], ids=["one pass", "two passes"])
+def test_an_interrupted_fit_goes_on(tmp_path, memory):
+    net, task = _net(), Classification()
+    options = {"memory": memory, "save_every": 0.0}
+    data = [(X[i : i + 2], Y[i : i + 2]) for i in range(0, 12, 2)]
+    whole = EKFAC(net, task, **options).fit(data)
+    calls = []
+    handle = net[2].register_forward_hook(lambda *_: calls.append(1))
+    killed = _Killed(data)
+    for at in (3, 5):
+        killed.at = at
+        with pytest.raises(KeyboardInterrupt):
+            EKFAC(net, task, **options).fit(killed, tmp_path / "f")
+        assert not (tmp_path / "f/factors.json").exists()
+    killed.at = None
+    before = len(calls)
+    resumed = EKFAC(net, task, **options).fit(killed, tmp_path / "f")
+    # What is left: batch 5 of the first pass and all six of the second, two checks of the loss.
+    assert len(calls) - before == 1 + 6 + 4
+    handle.remove()
+    for name, layer in whole.factors_.layers.items():
+        assert torch.equal(layer.eigenvalues, resumed.factors_.layers[name].eigenvalues)
+        assert torch.equal(layer.q_a, resumed.factors_.layers[name].q_a)
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [
+        "factors.json", "layer_0000.safetensors", "layer_0001.safetensors",
+    ]  # fmt: skip
+
+
+def test_sums_of_another_model_are_not_taken_over(tmp_path):
+    task, data = Classification(), _Killed([(X[:6], Y[:6]), (X[6:], Y[6:])])
+    data.at = 1
+    with pytest.raises(KeyboardInterrupt):
+        EKFAC(_net(), task, save_every=0.0).fit(data, tmp_path)
+    data.at = None
+    net = _net()
+    found = EKFAC(net, task).fit(data, tmp_path).factors_.layers["0"].eigenvalues
+    assert torch.equal(found, EKFAC(net, task).fit(data).factors_.layers["0"].eigenvalues)
+
+
+def test_the_model_comes_back_as_it_was():
+    net = _net(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.BatchNorm1d(5), nn.Linear(5, 3))
+    net[0].weight.requires_grad_(False)
+    net(X).sum().backward()
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    grads = [None if p.grad is None else p.grad.clone() for p in net.parameters()]
+    flags = [p.requires_grad for p in net.parameters()]
+    drawn = torch.get_rng_state()
+    fitted = EKFAC(net, Classification()).fit((X, Y))
+    with torch.inference_mode():
+        fitted.scores((X, Y), (X, Y), rank=2)
+    with pytest.raises(RuntimeError):
+        fitted.scores((X[:, :2], Y), (X, Y))
+    with pytest.raises(ZeroDivisionError), tapping(net, find_layers(net)):
+        raise ZeroDivisionError
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    assert flags == [p.requires_grad for p in net.parameters()]
+    for before, p in zip(grads, net.parameters(), strict=True):
+        assert (before is None and p.grad is None) or torch.equal(before, p.grad)
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert all(not m._forward_hooks for m in net.modules())
