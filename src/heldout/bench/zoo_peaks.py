@@ -12,7 +12,6 @@ from torch import nn
 
 from heldout.bench.training import train_network
 from heldout.core.seeds import stream
-from heldout.measures.feature_spectrum import flow_readout
 from heldout.nets.small import mlp
 
 TIMES = tuple(np.geomspace(0.01, 1e8, 50).tolist())
@@ -44,8 +43,9 @@ def readouts(
         y: class ids.
         n_classes: columns.
         width: hidden units.
-        times: lengths of training, in the units of `flow_readout`; infinity is the least-squares
-            solution of least norm.
+        times: lengths of training, as learning rate times steps on centred hidden units that are
+            divided by one number, so that their squares sum to n - 1; infinity is the
+            least-squares solution of least norm.
         seed: of the hidden layer.
 
     Returns:
@@ -61,10 +61,8 @@ def readouts(
     mix = rng.standard_normal((flat.shape[1], width)) / np.sqrt((flat**2).sum(axis=1).mean())
     shift = 0.5 * rng.standard_normal(width)
     hidden = np.maximum(flat @ mix + shift, 0)
-    predict = flow_readout(hidden, _SCALE * np.eye(n_classes)[y])
-    # the readout is affine: its values at 0 and at the unit vectors are its weights
-    found = predict(np.vstack([np.zeros(width), np.eye(width)]), np.asarray(times, dtype=float))
-    return [_network(mix, shift, f[1:] - f[0], f[0]) for f in found]
+    found = _flow(hidden, _SCALE * np.eye(n_classes)[y], times)
+    return [_network(mix, shift, weight, bias) for weight, bias in found]
 
 
 def stopped(
@@ -120,6 +118,19 @@ def path(kind: str, x: Any, y: Any, n_classes: int, width: int, seed: int) -> Pa
     if kind == "random":
         return lambda: readouts(x, y, n_classes, width, [*TIMES, np.inf], seed)
     return lambda: [wide(x, y, n_classes, width, e, seed) for e in EPOCHS]
+
+
+def _flow(
+    x: np.ndarray, y: np.ndarray, times: Sequence[float]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    # weights and bias by time: (1 - exp(-t s^2)) / s along every singular direction of x
+    size = np.sqrt(((x - x.mean(0)) ** 2).sum() / (len(x) - 1))
+    left, s, right = np.linalg.svd((x - x.mean(0)) / size, full_matrices=False)
+    kept = s > 1e-6 * s[0]  # the rest is rounding
+    left, s, right = left[:, kept], s[kept], right[kept]
+    along = left.T @ (y - y.mean(0))
+    weights = [right.T @ ((-np.expm1(-t * s**2) / s)[:, None] * along) / size for t in times]
+    return [(w, y.mean(0) - x.mean(0) @ w) for w in weights]
 
 
 def _network(mix: np.ndarray, shift: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> nn.Module:
