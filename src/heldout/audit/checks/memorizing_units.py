@@ -1,4 +1,4 @@
-"""Memorizing units: do few units of the last hidden layer hold the labels that look wrong."""
+"""Memorizing units: do units that right answers do without hold the labels that look wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECK = Check(
     id="memorizing_units",
     part="why",
     title="Memorizing units",
-    question="Do a few units hold the training labels that look wrong, and can they go?",
+    question="Do some units hold the training labels that look wrong, and can they go?",
     rule="Units of the last hidden layer are ranked by what they do for the labels of one half of "
     "the suspects (training rows that look mislabelled and that the model fits) beyond clean rows "
     "(fitted, and held-out answers agree with the label), and the first 5 to 50 % are silenced: "
@@ -42,9 +42,9 @@ CHECK = Check(
     uses=("crossfit",),
     paper="grokking_corrupted",
     cost="no pass over the data beyond the embeddings; one ranking of the labels",
-    guide="A wrong label that a network fits is stored somewhere. Where it is stored in few units "
-    "that the right answers do without, these units can be silenced without training, and the "
-    "examples like them get their right class back. Suspects that are hard but right count as "
+    guide="A wrong label that a network fits is stored somewhere. Where it is stored in units "
+    "that the right answers do without, these units can be silenced without training; the "
+    "change of held-out accuracy says what that brings. Suspects that are hard but right count as "
     "wrong here; a random choice of units says what silencing as such does.",
 )
 
@@ -113,8 +113,10 @@ def _reason(found: PruningFinding, held: Interval, bad: bool) -> str:
     )
     fits = f"the model fits {held.value:.0%} of the {held.n} training labels that look wrong"
     if bad:
-        return f"A few units hold wrong labels: {measured}. Before, {fits}."
-    return f"No few units hold them alone: {fits}; {measured}."
+        return (
+            f"Wrong labels sit in units that right answers do without: {measured}. Before, {fits}."
+        )
+    return f"No units hold them that right answers do without: {fits}; {measured}."
 
 
 def _numbers(found: PruningFinding, held: Interval) -> dict[str, Number]:
