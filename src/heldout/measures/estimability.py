@@ -40,8 +40,8 @@ def corank_distribution(n: int, q: int = 2) -> Float[np.ndarray, " n+1"]:
         raise InputError(f"n={n}, q={q}", "n of at least 1, q a prime power", "see corank")
     found = []
     for c in range(n + 1):
-        above = sum(2 * np.log1p(-float(q) ** -i) for i in range(c + 1, n + 1))
-        below = sum(np.log1p(-float(q) ** -i) for i in range(1, n - c + 1))
+        above = sum(2 * np.log1p(-(float(q) ** -i)) for i in range(c + 1, n + 1))
+        below = sum(np.log1p(-(float(q) ** -i)) for i in range(1, n - c + 1))
         found.append(np.exp(-c * c * np.log(q) + above - below))
     return np.array(found)
 

@@ -26,5 +26,6 @@ CHECKS = Registry(
         "overtraining",
         "shift_forecast",
         "shortcuts",
+        "stability",
     ),
 )

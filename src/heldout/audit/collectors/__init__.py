@@ -29,6 +29,7 @@ COLLECTORS = Registry(
         "probes",
         "refits",
         "reliance",
+        "stability",
         "units",
     ),
 )

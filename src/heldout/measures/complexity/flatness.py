@@ -81,7 +81,7 @@ def worst_step(
 ) -> float:  # fmt: skip
     """Largest bound on a weight's change within which no change drops accuracy by `drop`.
 
-    Changes are within `|u_i| <= a`, or `|u_i| <= a |w_i| + eps` where magnitude-aware. The worst
+    Changes are within `|u_i| <= a`, or `|u_i| <= a |w_i|` where magnitude-aware. The worst
     is sought by `steps` ascents of `2 a / steps` along the gradient's sign, kept within the box.
 
     DIFFERS: a search finds a bad change, not the worst one, so that a is an upper bound; it
@@ -112,7 +112,7 @@ def worst_step(
 
     def worst(scale: float) -> float:
         room = {
-            n: scale * w.abs() + MAGNITUDE_EPS if magnitude_aware else torch.full_like(w, scale)
+            n: scale * w.abs() if magnitude_aware else torch.full_like(w, scale)
             for n, w in weights.items()
         }
         moved, lowest = dict(weights), 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def path_norm(model: nn.Module, x: Float[Tensor, "n ..."]) -> float:
 
 
 def folded_path_norm(net: Folded, x: Float[Tensor, "n ..."]) -> float:
-    """As `path_norm`, of a model that is folded already; its weights are restored.
+    """As `path_norm`, of a model that is folded already.
 
     >>> net = fold(nn.Linear(2, 1), torch.zeros(1, 2))
     >>> folded_path_norm(net, torch.zeros(1, 2)) > 0
@@ -59,15 +60,11 @@ def folded_path_norm(net: Folded, x: Float[Tensor, "n ..."]) -> float:
             "one chain of layers with ReLU and pooling: a path norm is defined for these",
             "leave it out: without=('path_norm',)",
         )
-    kept = {name: p.data for name, p in net.model.named_parameters()}
-    try:
-        for p in net.model.parameters():
-            p.data = p.data.double().square()
-        with torch.no_grad():
-            return float(net.output(torch.ones_like(x[:1], dtype=torch.float64)).sum())
-    finally:
-        for name, p in net.model.named_parameters():
-            p.data = kept[name]
+    squared = Folded(deepcopy(net.model).double(), net.layers)
+    with torch.no_grad():
+        for p in squared.model.parameters():
+            p.square_()
+        return float(squared.output(torch.ones_like(x[:1], dtype=torch.float64)).sum())
 
 
 def _foreign(net: Folded, x: Tensor) -> list[str]:
