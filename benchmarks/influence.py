@@ -6,9 +6,7 @@ Equal settings: the same weights, data, sampled labels (handed to the peers), da
 each layer's mean eigenvalue, float32, batch sizes and threads, factors written to disk. Every
 method runs in a process of its own; methods take turns in every round, so that other load strikes
 them alike. Memory is the highest resident size above the one before the fit. `cpu` is processor
-time, `wall` the clock. The limit is the machine's float32 matrix product, timed here; `of_limit` is
-the share of a perfect run at that speed of the products that the method as a whole must do:
-forward, backward, covariances, rotations, gradients, contraction.
+time, `wall` the clock. `limit_gflops` is the machine's float32 matrix product, timed here.
 """
 
 from __future__ import annotations
@@ -40,6 +38,8 @@ from heldout.data.influence.batches import Draws, batches
 RESULTS = Path(__file__).parent / "results" / "influence.json"
 SIZES = {"mlp": (1200, 100, 256), "mlp_no_bias": (1200, 100, 256), "transformer": (200, 20, 25)}
 """Training rows, queries, batch size."""
+LONGEST = 600
+"""Seconds that a method may take for one run; a slower one is reported as not run."""
 METHODS = {"mlp": ("heldout", "kronfluence"), "mlp_no_bias": ("heldout", "kronfluence", "dattri"),
            "transformer": ("heldout", "kronfluence")}  # fmt: skip
 Data = tuple[Tensor, Tensor]
@@ -314,7 +314,13 @@ def measure(name: str, rounds: int, place: Path, threads: int) -> dict[str, Any]
             if method in errors:
                 continue
             command = [sys.executable, __file__, "--one", method, name, str(place)]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, env=environment, timeout=LONGEST
+                )
+            except subprocess.TimeoutExpired:
+                errors[method] = f"not done in {LONGEST} s"
+                continue
             if done.returncode:
                 errors[method] = done.stderr.strip().splitlines()[-1][:200]
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from heldout.core import statistics
+from heldout.core.adamw import AdamW
 from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream, torch_stream
@@ -196,19 +198,15 @@ def train_perceptrons(
         p.requires_grad_(True)
     share = torch.from_numpy(subsets / subsets.sum(1, keepdims=True)).to(x)
     labels = y.expand(m, -1)
-    optimizer = torch.optim.Adam(nets, lr=how.rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
+    adam = AdamW(nets, how.rate)
     with torch.enable_grad():
-        for _ in range(how.steps):
+        for step in range(how.steps):
+            adam.rate = 0.5 * how.rate * (1 + math.cos(math.pi * step / how.steps))
             logits = perceptron_logits(nets, x)
             losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
             weights = sum(p.square().sum() for p in nets)
             total = (share * losses).sum() + 0.5 * how.decay * weights
-            grads = torch.autograd.grad(total, nets)
-            for p, g in zip(nets, grads, strict=True):
-                p.grad = g
-            optimizer.step()
-            schedule.step()
+            adam.step(torch.autograd.grad(total, nets))
     return [p.detach() for p in nets]
 
 
@@ -233,7 +231,7 @@ def perceptron(nets: Sequence[Tensor], number: int = 0) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i in range(0, len(nets), 2):
         w, b = nets[i][number], nets[i + 1][number, 0]
-        linear = nn.Linear(*w.shape, dtype=w.dtype, device=w.device)
+        linear = nn.Linear(w.shape[0], w.shape[1], dtype=w.dtype, device=w.device)
         with torch.no_grad():
             linear.weight.copy_(w.t())
             linear.bias.copy_(b)

@@ -73,15 +73,16 @@ def batches(data: Any, batch_size: int = 64, device: torch.device | None = None)
         raise InputError("no examples", "at least one", "pass (x, y) or a list of batches")
 
 
-def count(data: Any) -> int:
-    """Number of examples; goes through data that come in batches once.
+def expected(data: Any) -> int | None:
+    """Number of examples where it is known without reading them, else None.
 
-    >>> count((torch.zeros(5, 2), torch.zeros(5)))
-    5
+    >>> expected((torch.zeros(5, 2), torch.zeros(5))), expected([])
+    (5, None)
     """
     if _is_whole(data):
         return _rows(data[0])
-    return sum(_rows(item[0]) for item in _given(data))
+    dataset: Any = getattr(data, "dataset", None)
+    return len(dataset) if hasattr(dataset, "__len__") else None
 
 
 def doubled(batch: Batch, rows: int = 2) -> tuple[Batch, Batch]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from heldout.core.errors import InputError
 
-from .batches import batches
+from .batches import batches, expected
 from .factors import (
     KINDS,
     Factors,
@@ -217,7 +217,7 @@ class EKFAC:
             return Factors("identity", flat, about)
         how = FisherPass(self.fisher, self.seed, self.batch_size)
         one, two = (self._progress(folder, stage, about) for stage in STAGES)
-        stash = Stash(self.memory if not one.done and not two.done else 0)
+        stash = Stash(self.memory if not one.done and not two.done else 0, expected(data))
         sums = covariances(
             self.model, self.task, self.layers_, data, how,
             stash if self.kind in ("ekfac", "diagonal") else None, self.shared, one,

@@ -119,17 +119,25 @@ class Stash:
 
     budget: int
     """Bytes."""
+    examples: int | None = None
+    """How many examples will come, so that a hopeless stash is dropped at its first batch."""
     pairs: Pairs | None = field(default_factory=dict)
     """Layer to its (a, d) by batch; None once they did not fit."""
     used: int = 0
+    reserved: int = 0
 
     def add(self, name: str, a: Tensor, d: Tensor) -> None:
         """Keep a pair, or drop everything."""
-        self.used += (a.numel() + d.numel()) * a.element_size()
-        if self.used > self.budget:
+        if self.pairs is None:
+            return
+        size = (a.numel() + d.numel()) * a.element_size()
+        self.used += size
+        # a layer's first pair tells what its others will take
+        coming = 0 if name in self.pairs else size * ((self.examples or 0) / max(1, len(a)) - 1)
+        self.reserved += max(0, int(coming))
+        self.pairs.setdefault(name, []).append((a, d))
+        if max(self.used, self.reserved) > self.budget:
             self.pairs = None
-        if self.pairs is not None:
-            self.pairs.setdefault(name, []).append((a, d))
 
 
 def covariances(

@@ -129,8 +129,8 @@ def _by_entries(matrices: Tensor, a: Tensor, d: Tensor) -> Tensor:
     # Training gradients in blocks of rows and examples, then one product with all queries.
     q, n_out, n_in = matrices.shape
     out = a.new_zeros(q, len(a))
-    rows = max(1, min(n_out, BLOCK_FLOATS // (16 * n_in)))
-    size = max(16, BLOCK_FLOATS // (rows * n_in))
+    rows = max(1, min(n_out, 4 * BLOCK_FLOATS // (32 * n_in)))
+    size = max(32, BLOCK_FLOATS // (rows * n_in))
     for r in range(0, n_out, rows):
         left = matrices[:, r : r + rows].flatten(1)
         for i in range(0, len(a), size):
