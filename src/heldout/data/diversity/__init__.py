@@ -1,0 +1,1 @@
+"""Pooled data sets: how varied their parts are, how far apart, and what models make of it."""
