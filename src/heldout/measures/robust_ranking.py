@@ -38,8 +38,8 @@ class Environments:
 
 
 def hoeffding_weight(
-    difference: Float[np.ndarray, "..."], test_size: int
-) -> Float[np.ndarray, "..."]:
+    difference: Float[np.ndarray, "*any"], test_size: int
+) -> Float[np.ndarray, "*any"]:
     """`max(0, 1 - 2 exp(-n d^2 / 2))^2`: how surely two gaps on n examples differ at all.
 
     Each gap is off by more than d / 2 with probability at most 2 exp(-2 n (d/2)^2) (Dziugaite et

@@ -25,7 +25,7 @@ def spectral_norm(weight: Float[Tensor, "out ..."]) -> float:
 
 
 def conv_spectral_norm(
-    weight: Float[Tensor, "out in ..."], spatial: Sequence[int], groups: int = 1
+    weight: Float[Tensor, "o i ..."], spatial: Sequence[int], groups: int = 1
 ) -> float:
     """Operator norm of a convolution of stride 1 with wrapped edges (Sedghi et al. 2019, thm 6).
 
