@@ -60,8 +60,9 @@ def normalized_information(
     """Normalized mutual information `2 I(u; v) / (H(u) + H(v))` of two discrete factors.
 
     Frequencies overstate I by about (cells - rows - columns + 1) / 2n. Miller-Madow adds
-    (values seen - 1) / 2n to each entropy; `shuffled` takes the mean over shuffles off, as
-    (I - E I) / ((H(u) + H(v)) / 2 - E I), which takes off too much where dependence is strong.
+    (values seen - 1) / 2n to each entropy, which takes off too little where cells hold fewer than
+    about five rows; `shuffled` takes the mean over shuffles off, as (I - E I) / ((H(u) + H(v)) / 2
+    - E I), right for independent factors and too much where dependence is strong.
 
     Args:
         u: values of one factor (n,): integers, strings or booleans.
