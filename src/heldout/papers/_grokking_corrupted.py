@@ -1,4 +1,4 @@
-"""Numbers of the recipe `grokking_corrupted`: train, then silence neurons and look again."""
+"""Numbers of the recipe `grokking_corrupted`: train, regularize, silence neurons, look again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from heldout.bench.modular import one_hot_pairs
 from heldout.core.seeds import derived_seed, stream
 from heldout.dynamics.fourier_ipr import neuron_ipr
 from heldout.dynamics.memorizing_units import PruningCurve, prune_and_measure, unit_attribution
+from heldout.papers._grokking_corrupted_batches import BatchArm, train_batches
 from heldout.papers._grokking_corrupted_net import Arm, Trace, module, train
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -28,7 +29,62 @@ def points(steps: int) -> list[int]:
     return sorted({0, steps} | {s for s in spaced if s <= steps})
 
 
-def measure(setting: dict[str, Any], seed: int) -> dict[str, float]:
+def measure(experiment: str, setting: dict[str, Any], seed: int) -> dict[str, float]:
+    """Run one experiment of one seed; see the recipe's SETTINGS for what is in `setting`."""
+    made = {"corrupted": _corrupted, "dropout": _dropout, "forgetting": _forgetting}
+    return (made | {"batches": _batches})[experiment](setting, seed)
+
+
+def _dropout(setting: dict[str, Any], seed: int) -> dict[str, float]:
+    """Dropout at several rates, and none, from the same weights on the same pairs."""
+    arms = {"none": Arm(setting["steps"])}
+    arms |= {f"dropout_{rate}": Arm(setting["steps"], dropout=rate) for rate in setting["rates"]}
+    out = _arms(arms, _task(setting, setting["train_share"], seed), setting["width"], seed)
+    for name in arms:
+        for kind in ("inverted", "test"):
+            out[f"{kind}_over_none/{name}"] = out[f"{kind}/{name}"] - out[f"{kind}/none"]
+    return out
+
+
+def _forgetting(setting: dict[str, Any], seed: int) -> dict[str, float]:
+    """Weight decay of two strengths for long; `left` is the larger of both final accuracies."""
+    arms = {
+        name: Arm(setting["steps"], weight_decay=value)
+        for name, value in setting["weight_decay"].items()
+    }
+    out = _arms(arms, _task(setting, setting["train_share"], seed), setting["width"], seed)
+    for name in arms:
+        out[f"left/{name}"] = max(out[f"train/{name}"], out[f"test/{name}"])
+        out[f"peak/{name}"] = max(v for k, v in out.items() if k.startswith(f"test/{name}@"))
+    return out
+
+
+def _batches(setting: dict[str, Any], seed: int) -> dict[str, float]:
+    """Small batches without and with batch norm, and all pairs at once; same weights and pairs."""
+    task, steps = _task(setting, setting["train_share"], seed), setting["steps"]
+    looks = sorted({*points(steps), *range(0, steps, max(1, steps // 20))})
+    out = _arms({"full_batch": Arm(setting["full_steps"])}, task, setting["width"], seed)
+    for name, norm in (("small_batches", False), ("batch_norm", True)):
+        arm = BatchArm(steps, setting["batch"], norm)
+        trace = train_batches(arm, task, setting["width"], seed, looks)
+        out |= _series(name, trace)
+        # single steps are noisy: the mean over looks of the last quarter
+        late = [v for step, v in trace.inverted.items() if step >= 3 * steps / 4]
+        out[f"inverted_late/{name}"] = sum(late) / len(late)
+    out["inverted_late/norm_minus_none"] = (
+        out["inverted_late/batch_norm"] - out["inverted_late/small_batches"]
+    )
+    return out
+
+
+def _arms(arms: dict[str, Arm], task: CorruptedModular, width: int, seed: int) -> dict[str, float]:
+    out: dict[str, float] = {"share/true": float(1 - task.corrupted.mean())}
+    for name, arm in arms.items():
+        out |= _series(name, train(arm, task, width, seed, points(arm.steps)))
+    return out
+
+
+def _corrupted(setting: dict[str, Any], seed: int) -> dict[str, float]:
     """Train both arms from the same weights on the same pairs, and prune the one without decay."""
     task = _task(setting, setting["train_share"], seed)
     out: dict[str, float] = {"share/true": float(1 - task.corrupted.mean())}

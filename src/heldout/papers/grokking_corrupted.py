@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from heldout.papers._grokking_corrupted_claims import REGULARIZERS
+from heldout.papers._grokking_corrupted_settings import settings
 from heldout.papers.card import Claim, Control, Paper
 
 PAPER = Paper(
@@ -18,7 +20,8 @@ PAPER = Paper(
         "Networks trained on modular arithmetic with partly wrong labels can store the wrong "
         "labels and still answer new questions perfectly. The neurons that store them are spread "
         "over frequencies, the others sit on one, so they can be found and pruned. Weight decay, "
-        "dropout or batch norm make the network give up the wrong labels."
+        "dropout or batch norm make the network give up the wrong labels; too much weight decay, "
+        "the rule as well."
     ),
     package="dynamics",
     part="memorising-neuron finder (participation ratio) and pruning",
@@ -30,6 +33,7 @@ PAPER = Paper(
         "heldout.dynamics.memorizing_units.prune_and_measure",
         "heldout.dynamics.memorizing_units.pruning_finding",
         "heldout.dynamics.fourier_ipr.neuron_ipr",
+        "heldout.dynamics.inversion.inversion_check",
         "heldout.bench.corrupted_modular.corrupted_modular",
     ),
 )
@@ -39,6 +43,11 @@ _DIFFERS = (
     "0.01, full batch. Wrong labels are never right by chance (there one in 97 is). Without weight "
     "decay 500 steps, with it 300 at 15. Pruned neurons are silenced; the mean is no frequency."
 )
+_LITTLE_ROOM = (
+    " Where it is undecided the controls are met, and the effect is what is small: before pruning "
+    "0.97 of the held-out pairs are right, which leaves a gain of at most 0.03, about as much as "
+    "seeds differ (the authors' run is 1,000 steps long and begins at 0.983)."
+)
 _COST = {"tiny": 0.02, "small": 0.6}
 _STORED = Control("memorized/plain", "above", 0.9, "the wrong labels had been learned")
 _RULE = Control("test/decay", "above", 0.95, "the rule had been learned")
@@ -47,8 +56,8 @@ _RULE = Control("test/decay", "above", 0.95, "the rule had been learned")
 def _claim(id: str, says: str, metric: str, direction: Any, threshold: float, **more: Any) -> Claim:
     return Claim(
         id=id, says=says, metric=metric, direction=direction, threshold=threshold,
-        smallest="small", differs=_DIFFERS, experiment="corrupted", minutes=_COST,
-        **({"unit": "accuracy (0-1) on held-out pairs"} | more),
+        smallest="small", experiment="corrupted", minutes=_COST,
+        **({"unit": "accuracy (0-1) on held-out pairs", "differs": _DIFFERS} | more),
     )  # fmt: skip
 
 
@@ -81,6 +90,7 @@ CLAIMS = (
         metric="test/gain_low_ipr", direction="above", threshold=0.0,
         unit="difference of accuracies (0-1) on held-out pairs",
         paper_value="pruning improves accuracy on uncorrupted data; no number at hand",
+        differs=_DIFFERS + _LITTLE_ROOM,
         controls=(
             _STORED,
             Control("test/pruned_random@50", "below", 0.8, "pruning a random half harms"),
@@ -138,22 +148,11 @@ CLAIMS = (
             Control("unseen/pruned_random@50", "above", 0.4, "a random half does not do it"),
         ),
     ),
+    *REGULARIZERS,
 )  # fmt: skip
 
 
-def _setting(p: int, share: float, wrong: float, width: int, plain: int, decay: int) -> Any:
-    return {"corrupted": {
-        "p": p, "train_share": share, "corrupted_share": wrong, "width": width,
-        "few_share": 0.2, "few_steps": plain,
-        "arms": {"plain": {"steps": plain}, "decay": {"steps": decay, "weight_decay": 15.0}},
-    }}  # fmt: skip
-
-
-SETTINGS: dict[str, Any] = {
-    "tiny": _setting(11, 0.7, 0.2, 24, 30, 30),
-    "small": _setting(97, 0.5, 0.35, 500, 500, 300),
-    "full": _setting(97, 0.5, 0.35, 500, 1000, 500),
-}
+SETTINGS = settings()
 
 EXAMPLE = """
 import torch
@@ -167,6 +166,8 @@ found = unit_attribution(net, "1", suspect, clean)  # "1": the layer whose units
 sets = {"suspect": suspect, "clean": clean, "held-out": held_out}
 curve = prune_and_measure(net, "1", found, sets, fractions=(0.1, 0.3, 0.5))
 answer = pruning_finding(curve)  # .localized, .suspect_drop, .heldout_change
+phase = inversion_check(0.81, 0.2, 0.97, n_train=200, n_heldout=100)  # accuracies of your run
+print(phase.word, phase.reason)  # partial or full inversion, coexistence, forgetting, ...
 """
 
 
@@ -175,23 +176,11 @@ def run(claim: str, scale: str, seed: int) -> dict[str, float]:
     from heldout.papers._grokking_corrupted import measure
 
     group = next(c.group for c in CLAIMS if c.id == claim)
-    return measure(SETTINGS[scale][group], seed)
+    return measure(group, SETTINGS[scale][group], seed)
 
 
 def plot(records: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """Draw accuracy by share of neurons pruned: held-out pairs solid, wrong labels dashed."""
-    seeds = [s["metrics"] for s in records["coexistence"]["seeds"] if "metrics" in s]
-    for color, way in enumerate(("low_ipr", "high_ipr", "attribution", "random")):
-        for kind, style in (("test", "-"), ("memorized", "--")):
-            start = f"{kind}/pruned_{way}@"
-            keys = sorted((k for k in seeds[0] if k.startswith(start)), key=_at)
-            means = [sum(s[k] for s in seeds) / len(seeds) for k in keys]
-            label = f"{way.replace('_', ' ')}, {kind}"
-            ax.plot([_at(k) for k in keys], means, style, color=f"C{color}", label=label)
-    ax.set(xlabel="% of neurons pruned", ylabel="accuracy", ylim=(-0.02, 1.02))
-    ax.legend(fontsize="small")
-    return ax
+    """Draw accuracy by share of neurons pruned, or, where that is not recorded, by step."""
+    from heldout.papers._grokking_corrupted_figure import draw
 
-
-def _at(key: str) -> float:
-    return float(key.split("@")[1])
+    return draw(records, ax)
