@@ -11,7 +11,7 @@ from heldout.bench.slabs import make_lms
 from heldout.core.seeds import stream, torch_stream
 from heldout.dynamics.feature_reliance import Group, group_reliance
 from heldout.papers import simplicity_bias as recipe
-from heldout.papers._simplicity_bias_nets import Net, Training, batches, train
+from heldout.papers._simplicity_bias_nets import Net, Training, attack, batches, train
 
 GROUPS = sorted({c.group for c in recipe.CLAIMS})
 FIRST = {c.group: c.id for c in reversed(recipe.CLAIMS)}
@@ -40,6 +40,41 @@ def test_gradients_by_hand_are_those_of_autograd() -> None:
         assert torch.allclose(net.grads[2 * i], layer.weight.grad.T, atol=1e-6)
         assert torch.allclose(net.grads[2 * i + 1], layer.bias.grad, atol=1e-6)
         assert float(layer.weight.grad.abs().max()) > 1e-4
+
+
+def test_attack_stays_within_epsilon_and_climbs() -> None:
+    x, y = _data(64, 5)
+    net = Net(5, Training(1, width=12, batch=64), torch_stream(0))
+    sign, module = (2 * y - 1).float(), net.module()
+    # the direction is autograd's
+    moved = x.clone().requires_grad_()
+    nn.functional.cross_entropy(module(moved), y).backward()
+    assert torch.equal(net.uphill(x, sign, torch.empty_like(x)), moved.grad.sign())
+    found = attack(net, x, sign, 0.1, 7, torch_stream(1))
+    assert float((found - x).abs().max()) <= 0.1 + 1e-6
+    noise = x + 0.1 * (torch.randint(2, x.shape, generator=torch_stream(2)) * 2 - 1)
+    with torch.no_grad():
+        usual, noisy, worst = (
+            float(nn.functional.cross_entropy(module(z), y)) for z in (x, noise, found)
+        )
+    assert worst - usual > 5 * abs(noisy - usual) > 0
+    copied = Net.of(module, 64)
+    assert torch.equal(copied.flat, net.flat)
+
+
+def test_training_against_attacks_makes_a_net_withstand_them() -> None:
+    rng = torch_stream(5)
+    y = torch.randint(2, (600,), generator=rng)
+    # one coordinate of margin 1, and twenty that tell little each and much together
+    x = torch.randn(600, 21, generator=rng) * 0.5 + 0.25 * (2 * y - 1)[:, None]
+    x[:, 0] = (2 * y - 1) * (1 + torch.rand(600, generator=rng))
+    right = []
+    for epsilon in (0.0, 0.5):
+        options = Training(300, width=24, lr=0.05, momentum=0.9, batch=100, epsilon=epsilon)
+        net, _ = train(x, y, options, 0, "withstand")
+        moved = attack(Net.of(net, 600), x, (2 * y - 1).float(), 0.5, 20, torch_stream(6))
+        right.append(float((net(moved).argmax(1) == y).float().mean()))
+    assert right[1] > right[0] + 0.1 and right[1] > 0.9
 
 
 def test_training_is_that_of_torch_with_momentum_and_decay() -> None:
@@ -105,7 +140,7 @@ def test_figure(tiny: dict[str, dict[str, float]]) -> None:
     }
     ax = Figure().subplots()
     assert recipe.plot(records, ax) is ax
-    assert len(ax.patches) == 15
+    assert len(ax.patches) == 18
     assert ax.patches[0].get_height() == tiny["lms5"]["auc/lms5/standard"]
 
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from heldout.bench.block_images import digit_textures
 from heldout.bench.slabs import SlabData, make_lms, make_ms
-from heldout.core.seeds import stream
+from heldout.core.seeds import stream, torch_stream
 from heldout.dynamics.feature_reliance import Group, group_reliance
-from heldout.papers._simplicity_bias_nets import Training, train
+from heldout.dynamics.universal_perturbation import perturbation_effect, universal_perturbation
+from heldout.papers._simplicity_bias_nets import Net, Training, attack, train
 
 Make = Callable[[int, str], SlabData]
 
@@ -54,7 +55,24 @@ def _biased(
     blocks[:, 0] = blocks[stream(seed, "simplicity_bias", "permuted").permutation(s["n"]), 0]
     without = _fit(data.rotated(blocks), data.y, probe, seed, name, "without")[0]
     out = _reliance(name, nets[0], *_slabs(held), s["n_perm"], seed)
+    out |= _universal(name, nets[0], data, held, s, seed)
     return out | _reliance(f"{name}_without", without, *_slabs(held), s["n_perm"], seed), nets
+
+
+def _universal(
+    name: str, net: nn.Module, data: SlabData, held: SlabData, s: dict[str, Any], seed: int
+) -> dict[str, float]:
+    """One perturbation, found on training rows and measured on test rows."""
+    n = s["n_attack"]
+    delta = universal_perturbation(net, data.x[:n], data.y[:n], s["norm"], seed=seed)
+    found = perturbation_effect(net, held.x, held.y, delta, seed=seed)
+    blocks = data.blocks(delta[None])[0]
+    return {
+        f"accuracy/{name}/untouched": found.untouched.value,
+        f"accuracy/{name}/perturbed": found.perturbed.value,
+        f"accuracy/{name}/random_direction": found.random.value,
+        f"budget/{name}": float(abs(blocks[0]) / max(float(np.linalg.norm(blocks)), 1e-12)),
+    }
 
 
 def _images(s: dict[str, Any], seed: int) -> dict[str, float]:
@@ -65,14 +83,33 @@ def _images(s: dict[str, Any], seed: int) -> dict[str, float]:
     order = stream(seed, "simplicity_bias", "permuted").permutation(len(flat))
     mixed[:, digit] = flat[order][:, digit]
     out: dict[str, float] = {}
+    test, epsilon = held.x.reshape(len(held.x), -1), s["against"]["epsilon"]
     for name, x, training in (
         ("images", flat, s["training"]), ("images_without", mixed, s["probe"]),
+        ("adversarial", flat, s["against"]),
     ):  # fmt: skip
         net, _ = _fit(x, data.y, Training(**training), seed, name)
-        out |= _reliance(
-            name, net, held.x.reshape(len(held.x), -1), held.y, Group(digit), s["n_perm"], seed
-        )
+        out |= _reliance(name, net, test, held.y, Group(digit), s["n_perm"], seed)
+        if name != "images_without":
+            out |= _robustness(name, net, test, held.y, epsilon, seed)
+    out["attacked/gain"] = out["attacked/adversarial"] - out["attacked/images"]
     return out
+
+
+def _robustness(
+    name: str, net: nn.Sequential, x: np.ndarray, y: np.ndarray, epsilon: float, seed: int
+) -> dict[str, float]:
+    """Accuracy under the attack, 20 steps, and under random signs of the same size."""
+    rng = torch_stream(seed, "simplicity_bias", "robustness", name)
+    inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
+    fast = Net.of(net, len(x))
+    moved = attack(fast, inputs, (2 * labels - 1).float(), epsilon, 20, rng)
+    noise = (torch.randint(2, inputs.shape, generator=rng) * 2 - 1) * epsilon
+    with torch.inference_mode():
+        right = [
+            float((net(z).argmax(1) == labels).float().mean()) for z in (moved, inputs + noise)
+        ]
+    return {f"attacked/{name}": right[0], f"random_signs/{name}": right[1]}
 
 
 def _noisy(s: dict[str, Any], seed: int) -> dict[str, float]:

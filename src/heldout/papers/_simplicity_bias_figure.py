@@ -9,6 +9,7 @@ _ARMS = {
     "auc/ensemble": "ensemble_keeps_bias",
     "auc/ms57": "simpler_slab_over_slabs",
     "auc/images": "digit_over_texture",
+    "auc/adversarial": "adversarial_training_keeps_bias",
     "accuracy/noisy": "noisy_feature_used_alone",
 }
 _KINDS = {

@@ -29,6 +29,10 @@ class Training:
     """Examples per step; what is left of an epoch is dropped."""
     fitted: float = 0.0
     """Stop once the mean loss of an epoch, in nats, is below this; 0 trains to the end."""
+    epsilon: float = 0.0
+    """Largest change of an input's entry that the net is trained against; 0 for none."""
+    attack_steps: int = 7
+    """Projected gradient steps for each training step, of 0.4 epsilon each."""
 
 
 class Net:
@@ -51,6 +55,19 @@ class Net:
             w.copy_((torch.rand(w.shape, generator=rng) * 2 - 1) / self.shapes[i - i % 2][0] ** 0.5)
         b = training.batch
         self.h1, self.h2, self.d1, self.d2 = (torch.empty(b, h) for _ in range(4))
+
+    @classmethod
+    def of(cls, module: nn.Sequential, batch: int) -> Net:
+        """Return a copy of a module that `module` made, for batches of another size."""
+        layers = [m for m in module if isinstance(m, nn.Linear)]
+        width = layers[0].out_features
+        net = cls(
+            layers[0].in_features, Training(0, width=width, batch=batch), torch.Generator()
+        )  # fmt: skip
+        for i, layer in enumerate(layers):
+            net.weights[2 * i].copy_(layer.weight.detach().T)
+            net.weights[2 * i + 1].copy_(layer.bias.detach())
+        return net
 
     def gradient(self, x: Tensor, sign: Tensor) -> Tensor:
         """Set `grad` to that of the mean cross-entropy; return the sum of losses.
@@ -78,6 +95,18 @@ class Net:
         torch.sum(self.d1, 0, out=c1)
         return nn.functional.softplus(-s).sum()
 
+    def uphill(self, x: Tensor, sign: Tensor, out: Tensor) -> Tensor:
+        """Write the sign of the loss's gradient by the inputs, (b, d), to `out`, and return it."""
+        w1, b1, w2, b2, w3, _ = self.weights
+        torch.addmm(b1, x, w1, out=self.h1).relu_()
+        torch.addmm(b2, self.h1, w2, out=self.h2).relu_()
+        # Two classes: the loss rises as the right logit falls behind, by a positive slope that
+        # is the example's own, so that the sign needs no softmax, and cannot vanish in it.
+        push = -sign[:, None] * (w3[:, 1] - w3[:, 0])
+        _relu_backward(torch.mul(push, 1, out=self.d2), self.h2)
+        _relu_backward(torch.mm(self.d2, w2.T, out=self.d1), self.h1)
+        return torch.mm(self.d1, w1.T, out=out).sign_()
+
     def module(self) -> nn.Sequential:
         """Return the same network as an ordinary module."""
         layers: list[nn.Module] = []
@@ -104,6 +133,21 @@ def batches(n: int, size: int, steps: int, rng: torch.Generator) -> Iterator[tup
             yield i == 0, rows
 
 
+def attack(
+    net: Net, x: Tensor, sign: Tensor, epsilon: float, steps: int, rng: torch.Generator
+) -> Tensor:
+    """Return inputs (b, d) moved by up to `epsilon` each entry, so that the loss is large.
+
+    Projected gradient ascent from a random start, steps of 0.4 epsilon. b is the batch size.
+    """
+    moved = (torch.rand(x.shape, generator=rng) * 2 - 1).mul_(epsilon).add_(x)
+    low, high, step = x - epsilon, x + epsilon, torch.empty_like(x)
+    for _ in range(steps):
+        moved.add_(net.uphill(moved, sign, step), alpha=0.4 * epsilon)
+        torch.minimum(torch.maximum(moved, low, out=moved), high, out=moved)
+    return moved
+
+
 def train(
     x: Tensor, y: Tensor, training: Training, seed: int, *purpose: str | int
 ) -> tuple[nn.Sequential, dict[int, float]]:
@@ -119,7 +163,10 @@ def train(
             if losses[step] < training.fitted:
                 break
             total, seen = torch.zeros(()), 0
-        total += net.gradient(x[rows], sign[rows])
+        seen_x = x[rows]
+        if training.epsilon:
+            seen_x = attack(net, seen_x, sign[rows], training.epsilon, training.attack_steps, rng)
+        total += net.gradient(seen_x, sign[rows])
         net.grad.add_(net.flat, alpha=training.weight_decay)
         speed.mul_(training.momentum).add_(net.grad)
         net.flat.sub_(speed, alpha=training.lr)
