@@ -108,7 +108,7 @@ def test_the_table_has_every_measure_of_both_data_sets(tiny):
         for column in COLUMNS:
             key = f"{column}/{row['data']}/{row['measure']}"
             assert row[column] == pytest.approx((tiny["sweep"][key],) * 3)
-    assert [r["tau"][0] for r in rows[:42]] == sorted((r["tau"][0] for r in rows[:42]))[::-1]
+    assert [r["tau"][0] for r in rows[:42]] == sorted(r["tau"][0] for r in rows[:42])[::-1]
     assert len(markdown(rows).splitlines()) == 2 + len(rows)
     assert measure_table({"a": {"seeds": [{"seed": 0, "error": "x"}]}}) == []
 

@@ -162,7 +162,7 @@ def rank(
     errors = environment_errors(measure, gap, axes, test_size, fewest_pairs=fewest_pairs)
     count = len(pairs.configurations)
     rng = stream(seed, "ranking")
-    weights = [np.ones(count)]
+    weights: list[np.ndarray] = [np.ones(count)]
     weights += [np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(draws)]
     tau = [_weighted(pairs, w) for w in weights]
     by_axis = [_granulated(pairs, w) for w in weights]

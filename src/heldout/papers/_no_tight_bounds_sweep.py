@@ -57,14 +57,15 @@ def load(name: str, n: int, noise: float, seed: int) -> Data:
     else:
         x, y, xt, yt = _patches(n, seed)
     rng = stream(seed, "label noise", name)
-    parts = []
+    parts: list[Tensor] = []
     for inputs, labels in ((x, y), (xt, yt)):
         classes = int(y.max()) + 1
         wrong = rng.random(len(labels)) < noise
         other = (labels + rng.integers(1, classes, size=len(labels))) % classes
         flat = torch.as_tensor(inputs.reshape(len(inputs), -1), dtype=torch.float32)
         parts += [flat, torch.as_tensor(np.where(wrong, other, labels))]
-    return Data(*parts, int(y.max()) + 1)
+    x_train, y_train, x_test, y_test = parts
+    return Data(x_train, y_train, x_test, y_test, int(y.max()) + 1)
 
 
 def _patches(n: int, seed: int) -> tuple[np.ndarray, ...]:
@@ -143,7 +144,7 @@ class _Stack:
     def _epoch(self, n: int) -> None:
         many = len(self.left)
         orders = torch.stack([torch.randperm(n, generator=self.generator) for _ in range(many)])
-        for rows in orders.split(self.batch, dim=1):
+        for rows in torch.split(orders, self.batch, dim=1):
             weight = torch.full(rows.shape, 1 / rows.shape[1])
             gradients = cross_entropy_gradients(
                 self.net, self.data.x[rows], self.onehot[rows], weight

@@ -40,7 +40,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     heads = ("data", "measure", "tau", "Psi", "least psi", "worst sign error")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
-        cells = [f"{v:.2f} ({low:.2f} to {high:.2f})" for v, low, high in map(row.get, COLUMNS)]
+        cells = [f"{v:.2f} ({low:.2f} to {high:.2f})" for v, low, high in (row[c] for c in COLUMNS)]
         lines.append("| " + " | ".join([row["data"], row["measure"], *cells]) + " |")
     return "\n".join(lines)
 

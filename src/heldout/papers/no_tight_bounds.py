@@ -128,7 +128,7 @@ _SMALL = {
         "examples": (100, 500, 2000), "margin": 0.2, "worlds": 8000,
     },
     "sweep": {
-        "data": ("digits", "photographs"), "n": 400, "noise": 0.1, "loss": 0.05, "epochs": 300,
+        "data": ("digits", "photographs"), "n": 400, "noise": 0.1, "loss": 0.05, "epochs": 500,
         "width": (16, 48, 128), "depth": (1, 2, 3), "rate": (0.01, 0.03, 0.09), "batch": (16, 64),
         "repeats": 4, "fewest_pairs": 12.0, "draws": 5, "steps": 8, "tolerance": 0.05,
     },

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from heldout.audit.artifacts import Artifacts
+from heldout.audit.artifacts import Arrays, Artifacts
 from heldout.audit.result import Action, Check, Figure, Finding, Number, SkippedError, number
 from heldout.core.interval import Interval
 from heldout.core.statistics import mean
@@ -36,7 +36,7 @@ _DELTA = 0.1
 
 def run(artifacts: Artifacts) -> Finding:
     """Judge the changes; give the interval that stability grants an estimate."""
-    stored = []
+    stored: list[Arrays] = []
     while artifacts.has(f"stability/{len(stored)}"):
         stored.append(artifacts.read(f"stability/{len(stored)}"))
     if not stored:

@@ -101,14 +101,15 @@ def fold(model: nn.Module, x: Tensor, state: Mapping[str, Any] | None = None) ->
     return Folded(net, tuple(_layer(c) for c in layers))
 
 
-def _plain(model: nn.Module) -> nn.Module:
+def _plain(given: nn.Module) -> nn.Module:
+    model: Any = given
     while True:
         if hasattr(model, "_orig_mod"):  # torch.compile
             model = model._orig_mod
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
         else:
-            return model
+            return model  # type: ignore[no-any-return]
 
 
 def _load(net: nn.Module, state: Mapping[str, Any]) -> None:

@@ -120,7 +120,8 @@ def _searched(
     net: Folded, first: Folded, x: Tensor, y: Tensor, without: Collection[str], options: Options
 ) -> dict[str, float]:
     weights, start = _flat(net.layers), _flat(first.layers)
-    moved, found = weights - start, {}
+    moved = weights - start
+    found: dict[str, float] = {}
     shared = {"drop": options.drop, "tolerance": options.tolerance}
     if "flatness" not in without:
         scales = [

@@ -27,9 +27,7 @@ def gradient_variance(model: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor
     True
     """
     squares = squared_norms(model, x, y)
-    each = squares.double() if isinstance(squares, Tensor) else sum(
-        s.double() for s in squares.values()
-    )  # fmt: skip
+    each = torch.stack([s.double() for s in squares.values()]).sum(0)
     with borrowed(model), torch.enable_grad():
         weights = [p for p in model.parameters() if p.requires_grad]
         loss = nn.functional.cross_entropy(logits_of(model(x)), y)
