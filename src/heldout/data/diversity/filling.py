@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from heldout.core.arrays import as_numpy
 from heldout.core.errors import InputError
 from heldout.core.seeds import stream
-from heldout.data.diversity.dependence import discrete, finite
+from heldout.data.diversity.factors import discrete, finite
 from heldout.data.diversity.swap import donor_rows
 
 Render = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist, pdist
 from heldout.core.arrays import as_numpy
 from heldout.core.errors import InputError
 from heldout.core.seeds import stream
-from heldout.data.diversity.dependence import finite
+from heldout.data.diversity.factors import finite
 
 _DIRECTIONS = 50
 

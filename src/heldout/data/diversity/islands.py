@@ -99,6 +99,17 @@ def island_scores(
     return Islands(every, spread, pairs, score, chance, float(p))
 
 
+def sampled(part: Int[np.ndarray, " n"], most: int, seed: int = 0) -> Int[np.ndarray, " m"]:
+    """Return rows in order, at most about `most`, taking as many as there are from small parts.
+
+    >>> len(sampled(np.repeat([0, 1], [100, 10]), 40))
+    30
+    """
+    rng, share = stream(seed, "sampled"), max(2, most // (int(part.max()) + 1))
+    rows = [np.flatnonzero(part == k) for k in range(int(part.max()) + 1)]
+    return np.sort(np.concatenate([rng.permutation(r)[:share] for r in rows]))
+
+
 def _means(distance: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Weighted mean distances between parts; a row and its copies are not compared."""
     total = weight.sum(axis=0)

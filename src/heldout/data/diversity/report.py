@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from heldout.core.arrays import as_numpy
 from heldout.core.errors import InputError
@@ -15,18 +15,14 @@ from heldout.core.interval import Interval
 from heldout.core.seeds import derived_seed, stream
 from heldout.core.statistics import bootstrap, mean
 from heldout.data.diversity.dependence import (
-    Binning,
     Correction,
     Dependence,
-    binned,
-    continuous,
-    discrete,
     entropy,
-    finite,
     normalized_information,
 )
+from heldout.data.diversity.factors import Binning, binned, continuous, discrete, finite
 from heldout.data.diversity.gaps import mmd_gap, neighbour_overlap, wasserstein_gap
-from heldout.data.diversity.islands import Islands, island_scores
+from heldout.data.diversity.islands import Islands, island_scores, sampled
 
 FEWEST = 50
 """Rows that a part must have: distances and information from fewer say little."""
@@ -169,17 +165,6 @@ def dataset_report(
         for i, j in combinations(range(len(names)), 2)
     ]
     return DatasetReport(information(u, codes), source, sizes, described, pairs, islands)
-
-
-def sampled(part: Int[np.ndarray, " n"], most: int, seed: int = 0) -> Int[np.ndarray, " m"]:
-    """Return rows in order, at most about `most`, taking as many as there are from small parts.
-
-    >>> len(sampled(np.repeat([0, 1], [100, 10]), 40))
-    30
-    """
-    rng, share = stream(seed, "sampled"), max(2, most // (int(part.max()) + 1))
-    rows = [np.flatnonzero(part == k) for k in range(int(part.max()) + 1)]
-    return np.sort(np.concatenate([rng.permutation(r)[:share] for r in rows]))
 
 
 def _informed(correction: Correction, draws: int, seed: int) -> Any:

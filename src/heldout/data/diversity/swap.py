@@ -16,7 +16,7 @@ from heldout.core.inputs import from_native
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
 from heldout.core.statistics import proportion
-from heldout.data.diversity.dependence import discrete, finite
+from heldout.data.diversity.factors import discrete, finite
 
 FactorSwap = Callable[[Any, np.random.Generator], Any]
 """`factor_swap(x, rng) -> x'`, or `(x', shown)` with the part whose value each row now shows."""

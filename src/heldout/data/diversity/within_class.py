@@ -11,7 +11,8 @@ from scipy.spatial.distance import cdist
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
 
-_FEWEST = 10  # rows of a label at a source
+_FEWEST = 3  # rows of a label at a source
+_LEAST = 10  # rows in all, counted at the smaller source of each comparison
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def islands_within_class(
 ) -> WithinClass | None:
     """Energy coefficient of sources given the label, summed over labels and pairs of sources.
 
-    A pair of sources is compared on each label of which both have at least 10 rows, weighted by
+    A pair of sources is compared on each label of which both have at least 3 rows, weighted by
     the smaller number. Labels that occur more often at one source therefore leave it at 0.
 
     Args:
@@ -53,7 +54,8 @@ def islands_within_class(
         seed: of both.
 
     Returns:
-        None where no label has 10 rows at two sources.
+        None where sources share too few labels: the smaller source of each comparison has fewer
+        than 10 rows in all of them together.
 
     Cost: distances within each label, and `2 draws` products of them with M columns.
 
@@ -72,9 +74,9 @@ def islands_within_class(
         rows = rows[counts[sources[rows]] >= _FEWEST]
         if (counts >= _FEWEST).sum() > 1:
             blocks.append((cdist(features[rows], features[rows]), np.eye(m)[sources[rows]]))
-    if not blocks:
+    whole = _sums([(d, w, w) for d, w in blocks]) if blocks else None
+    if whole is None or whole[2].sum() / 2 < _LEAST:
         return None
-    whole = _sums([(d, w, w) for d, w in blocks])
     value = _score(whole)
     resampled, dealt = [], []
     for _ in range(draws):
@@ -113,6 +115,9 @@ def _sums(blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.n
         mean = weighted.T @ (distance @ weighted) / np.maximum(pairs, 1e-300)
         weight = np.minimum.outer(counts, counts)
         np.fill_diagonal(weight, 0)
+        # A resample may hold one row alone, which has no distance within.
+        alone = np.diag(pairs) < 1e-9
+        weight[alone], weight[:, alone] = 0, 0
         within += weight * np.diag(mean)[:, None]
         between += weight * mean
         weights += weight
