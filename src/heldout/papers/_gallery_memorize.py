@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heldout.papers import _gallery_figures as plots
 from heldout.papers._gallery_card import Bridge, Chapter, Figure, Part, names
+from heldout.papers._grokking_stability_figure import delay
 
 _DELAY = Part(
     title="The delay",
@@ -20,6 +21,7 @@ _DELAY = Part(
             "perpendicular gradients and for weight decay, both of which come up again below.",
             names("grokking_stability", "weight_decay_groks"),
             "heldout.dynamics.collapse.SoftmaxCollapseMonitor",
+            delay,
         ),
     ),
 )
