@@ -60,6 +60,8 @@ class Options:
     or DASK_SCHEDULER_ADDRESS, or start one here."""
     out: Path = Path("reproduced")
     """Folder of the records, <out>/<slug>/<claim>.json; what is finished there is not run again."""
+    data: Path | None = None
+    """Folder of data that is not shipped, for papers that need one at full scale."""
     log: Literal["file", "mlflow", "tensorboard", "wandb", "none"] = "file"
     """Where each finished seed's numbers are logged, in --out."""
     again: bool = False
@@ -122,6 +124,7 @@ def _run(
         out=options.out,
         again=options.again,
         package=package,
+        data=options.data,
     )
     _show_plan(console, found, options)
     start_log = None if options.log == "none" else open_log

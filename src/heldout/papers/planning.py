@@ -52,6 +52,7 @@ def plan(
     out: Path = Path("reproduced"),
     again: bool = False,
     package: str = PACKAGE,
+    data: Path | None = None,
 ) -> Plan:
     """Look at the folder and say what is left; damaged files (and with `again` all) are set aside.
 
@@ -63,6 +64,10 @@ def plan(
         out: folder of the records.
         again: measure anew what is there.
         package: package that holds the recipes.
+        data: folder of data that is not shipped, for recipes that need one.
+
+    A recipe may have `SCALES = {group: scales}` for runs that make sense at some scales only, such
+    as those on data that the authors released; at another scale they are left out, with a note.
 
     Raises:
         InputError: something that was asked for does not exist, the folder cannot be written, or
@@ -72,17 +77,24 @@ def plan(
         raise InputError(f"--seeds {seeds}", "at least 1 (a verdict needs 3)", "--seeds 5")
     if scale not in SCALES:
         raise InputError(f"--scale {scale}", f"one of {', '.join(SCALES)}", "--scale small")
+    if data is not None and not Path(data).is_dir():
+        raise InputError(f"--data {data}, which is no folder", "a folder", "check the path")
     chosen, skipped = select(slugs, claims, package)
     out = Path(out).absolute()
     _check_folder(out)
-    works, notes = [], []
+    works: list[Work] = []
+    notes: list[str] = []
     for slug, groups in chosen.items():
         recipe, now = _recipe(slug, package), code_hash(f"{package}.{slug}")
         settings = getattr(recipe, "SETTINGS", {}).get(scale, {})
+        scales = getattr(recipe, "SCALES", {})
         for name, members in groups.items():
-            group = Group(
-                slug, name, members, scale, seeds, out, now, package, dict(_plain(settings))
-            )
+            if scale not in scales.get(name, SCALES):
+                notes.append(f"{slug} {name}: not at scale {scale}, only {', '.join(scales[name])}")
+                continue
+            folder = "" if data is None else str(Path(data).absolute())
+            known = dict(_plain(settings))
+            group = Group(slug, name, members, scale, seeds, out, now, package, folder, known)
             work, said = _survey(group, again)
             works.append(work)
             notes += said

@@ -37,6 +37,7 @@ def reproduce(
     log: Log | None = None,
     claims: Sequence[str] = (),
     package: str = PACKAGE,
+    data: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Measure papers' claims over seeds, and judge them by `verdict.judge`.
 
@@ -56,6 +57,7 @@ def reproduce(
             that of a metric "name@step", the seed for others.
         claims: ids to keep; all when empty.
         package: package that holds the recipes.
+        data: folder of data that is not shipped, for recipes that need one.
 
     Returns:
         The records of the claims asked for, as they were written.
@@ -69,8 +71,9 @@ def reproduce(
     """
     check(backend, jobs)  # before `again` moves anything
     found = plan(
-        slugs, claims=claims, scale=scale, seeds=seeds, out=Path(out), again=again, package=package
-    )
+        slugs, claims=claims, scale=scale, seeds=seeds, out=Path(out), again=again,
+        package=package, data=None if data is None else Path(data),
+    )  # fmt: skip
     for note in (*found.notes, *(w.blocked for w in found.works if w.blocked)):
         logging.getLogger("heldout").warning(note)
     return run_plan(found, jobs=jobs, backend=backend, log=log)

@@ -35,6 +35,8 @@ class Group:
     """Of the recipe as it is now."""
     package: str = PACKAGE
     """Package that holds the recipe."""
+    data: str = ""
+    """Folder of data that is not shipped, for recipes that need one."""
     settings: dict[str, Any] = field(default_factory=dict, compare=False)
     """The recipe's `SETTINGS[scale]`, if it has one."""
 
@@ -51,13 +53,15 @@ class Group:
             self.package,
             _root(self.package),
             seen,
+            self.data,
         )
 
     def command(self, extra: str = "") -> str:
         """Return the command that measures this group."""
         claims = " ".join(c.id for c in self.claims)
         words = f"heldout reproduce {self.slug} --claim {claims} --scale {self.scale}"
-        return f"{words} --seeds {self.seeds} --out {self.out}{extra}"
+        data = f" --data {self.data}" if self.data else ""
+        return f"{words} --seeds {self.seeds} --out {self.out}{data}{extra}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Unit:
     """Folder that holds a package from elsewhere, for workers that do not know it."""
     seen: int = 0
     """Time stamp (ns) of the failed try that is there already; 0: none."""
+    data: str = ""
+    """Folder of data that is not shipped; the recipe finds it in the variable HELDOUT_DATA."""
 
     @property
     def path(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 import traceback
@@ -86,7 +87,7 @@ def _run(unit: Unit) -> dict[str, Any]:
     from heldout.core.environment import environment
 
     result: dict[str, Any]
-    with steady():
+    with steady(), _data(unit.data):
         start = time.perf_counter()
         try:
             recipe = importlib.import_module(unit.module)
@@ -108,6 +109,21 @@ def _run(unit: Unit) -> dict[str, Any]:
         "environment": found,
     }
     return dict(plain(content))  # as it will be read: NaN is null on disk
+
+
+@contextmanager
+def _data(folder: str) -> Iterator[None]:
+    # A variable, since `run` takes a claim, a scale and a seed; empty: as the caller has it.
+    before = os.environ.get("HELDOUT_DATA")
+    if folder:
+        os.environ["HELDOUT_DATA"] = folder
+    try:
+        yield
+    finally:
+        if folder:
+            os.environ.pop("HELDOUT_DATA")
+            if before is not None:
+                os.environ["HELDOUT_DATA"] = before
 
 
 def _numbers(found: object) -> dict[str, float]:
