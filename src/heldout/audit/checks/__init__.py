@@ -16,6 +16,7 @@ CHECKS = Registry(
         "calibration",
         "canaries",
         "data_size",
+        "fragmentation",
         "gap",
         "groups",
         "label_noise",
