@@ -15,6 +15,7 @@ CHECKS = Registry(
         "accuracy",
         "calibration",
         "canaries",
+        "coverage",
         "data_size",
         "fragmentation",
         "gap",

@@ -168,7 +168,7 @@ def text_buffers(captions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _arrow_buffers(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
-        import pyarrow as pa
+        import pyarrow as pa  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("pyarrow", "count") from error
     if isinstance(column, pa.ChunkedArray):

@@ -181,7 +181,8 @@ def _ray(paths: list[Path], matcher: Matcher, column: str, jobs: int) -> Results
         ray.init(log_to_driver=False, include_dashboard=False)
     try:
         shared, task = ray.put(matcher), ray.remote(_named)
-        ahead, waiting = list(reversed(paths)), []
+        ahead = list(reversed(paths))
+        waiting: list[Any] = []
         most = max(_AHEAD * jobs, int(2 * ray.cluster_resources().get("CPU", 1)))
         while ahead or waiting:
             while ahead and len(waiting) < most:

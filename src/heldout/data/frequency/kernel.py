@@ -1,5 +1,8 @@
 """Compiled loops: bytes of captions to words, words to concepts. Needs numba."""
 
+# mypy: ignore-errors
+# Compiled code is typed by numba, from what it is called with.
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,12 +16,12 @@ _CACHED = {"cache": True, "nogil": True, "boundscheck": False}
 
 
 @njit(**_CACHED)
-def _grown(key, byte):  # type: ignore[no-untyped-def]
+def _grown(key, byte):
     return ((key << np.uint64(8)) | (key >> np.uint64(56))) ^ np.uint64(byte)
 
 
 @njit(**_CACHED)
-def key_of(data, start, end):  # type: ignore[no-untyped-def]
+def key_of(data, start, end):
     """Return the key of one word's bytes: `key = rotate(key, 8) ^ byte`."""
     key = np.uint64(0)
     for i in range(start, end):
@@ -27,7 +30,7 @@ def key_of(data, start, end):  # type: ignore[no-untyped-def]
 
 
 @njit(**_CACHED)
-def _tokenized(data, start, end, table, ends, keys):  # type: ignore[no-untyped-def]
+def _tokenized(data, start, end, table, ends, keys):
     # Every byte writes its end and key, and only a word's last one moves on: no branch to
     # mispredict once a word, which is what a plain loop spends half of its time on.
     key, k, before, high = np.uint64(0), 0, np.uint8(0), np.uint8(0)
@@ -49,7 +52,7 @@ def _tokenized(data, start, end, table, ends, keys):  # type: ignore[no-untyped-
 
 
 @njit(**_CACHED)
-def _word(data, start, end, key, table, slots, shift, text):  # type: ignore[no-untyped-def]
+def _word(data, start, end, key, table, slots, shift, text):
     # The number of a word, or -1. Never by key alone beyond `PACKED` bytes: counts are exact.
     # A slot is a key, and beside it in the same cache line word << 40 | place in text << 8 | size.
     place, last = np.int64((key * MULTIPLIER) >> shift), len(slots) // 2 - 1
@@ -70,7 +73,7 @@ def _word(data, start, end, key, table, slots, shift, text):  # type: ignore[no-
 
 
 @njit(**_CACHED)
-def _known(data, start, end, table, vocabulary, ends, keys, places, ids):  # type: ignore[no-untyped-def]
+def _known(data, start, end, table, vocabulary, ends, keys, places, ids):
     # Places and numbers of the words of a caption that some concept has, first to last.
     k, high = _tokenized(data, start, end, table, ends, keys)
     bits, fine, slots, shift, text = vocabulary
@@ -89,7 +92,7 @@ def _known(data, start, end, table, vocabulary, ends, keys, places, ids):  # typ
 
 
 @njit(**_CACHED)
-def _below(node, word, slot, node_key):  # type: ignore[no-untyped-def]
+def _below(node, word, slot, node_key):
     key, mask = (np.int64(node) << 32) | np.int64(word), len(slot) - 1
     place = np.int64((np.uint64(key) * MULTIPLIER) >> np.uint64(33)) & mask
     while slot[place] >= 0:
@@ -100,7 +103,7 @@ def _below(node, word, slot, node_key):  # type: ignore[no-untyped-def]
 
 
 @njit(**_CACHED)
-def _phrases(known, places, ids, phrases, row, counts, stamp, pairs, n_pairs):  # type: ignore[no-untyped-def]
+def _phrases(known, places, ids, phrases, row, counts, stamp, pairs, n_pairs):
     n_first, slot, node_key, node_at, concepts = phrases
     for a in range(known):
         if ids[a] >= n_first:  # begins no concept
@@ -123,7 +126,7 @@ def _phrases(known, places, ids, phrases, row, counts, stamp, pairs, n_pairs):  
 
 
 @njit(**_CACHED)
-def _sets(known, ids, sets, row, counts, stamp, pairs, n_pairs):  # type: ignore[no-untyped-def]
+def _sets(known, ids, sets, row, counts, stamp, pairs, n_pairs):
     anchor_at, anchored, at, words, concepts = sets
     n = len(counts)
     for a in range(known):
@@ -145,7 +148,7 @@ def _sets(known, ids, sets, row, counts, stamp, pairs, n_pairs):  # type: ignore
 
 
 @njit(**_CACHED)
-def count_rows(  # type: ignore[no-untyped-def]
+def count_rows(
     data, offsets, rows, valid, table, ascii_only, vocabulary, phrases, sets, use_sets,
     counts, stamp, other, pairs,
 ):  # fmt: skip

@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from heldout.core.errors import InputError, MissingExtraError
 
@@ -64,8 +64,8 @@ def _bad(path: Path, what: str, expected: str) -> ShardError:
 
 def _parquet(path: Path, column: str) -> Iterator[Any]:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("pyarrow", "count") from error
     with pq.ParquetFile(path) as file:
@@ -137,7 +137,7 @@ def _text(path: Path, value: object) -> str | None:
 
 def _opened(path: Path) -> io.TextIOWrapper:
     if path.name.lower().endswith(".gz"):
-        return cast(io.TextIOWrapper, gzip.open(path, "rt", encoding="utf-8", newline="\n"))  # noqa: SIM115
+        return gzip.open(path, "rt", encoding="utf-8", newline="\n")  # noqa: SIM115
     return path.open(encoding="utf-8", newline="\n")
 
 

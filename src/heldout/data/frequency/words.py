@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Mapping
 
 _IRREGULAR = {
-    "children": "child", "feet": "foot", "geese": "goose", "lice": "louse", "men": "man", "mice": "mouse",
+    "children": "child", "feet": "foot", "geese": "goose", "lice": "louse",
+    "men": "man", "mice": "mouse",
     "oxen": "ox", "people": "person", "teeth": "tooth", "women": "woman", "calves": "calf",
     "elves": "elf", "halves": "half", "hooves": "hoof", "knives": "knife", "leaves": "leaf",
     "lives": "life", "loaves": "loaf", "scarves": "scarf", "shelves": "shelf", "thieves": "thief",
