@@ -60,7 +60,8 @@ def count_concepts(captions: Any, concepts: Names | Matcher, **options: Any) -> 
         concepts: names, names with synonyms, or a matcher.
         options: of `matching.compile_concepts`.
 
-    Cost: about 300 MB a second on one core for ASCII captions, 20 MB a second for others.
+    Cost: 200 to 300 MB a second on one core for ASCII captions, by how many match; about 13 MB a
+    second for others, which are folded first.
 
     Raises:
         InputError: captions that are not text; what `compile_concepts` refuses.
