@@ -17,6 +17,7 @@ CHECKS = Registry(
         "canaries",
         "coverage",
         "data_size",
+        "difficulty",
         "fragmentation",
         "gap",
         "groups",

@@ -17,6 +17,7 @@ COLLECTORS = Registry(
     (
         "canaries",
         "crossfit",
+        "difficulty",
         "fingerprints",
         "gradients",
         "interventions",
