@@ -21,6 +21,7 @@ CHECKS = Registry(
         "fragmentation",
         "gap",
         "groups",
+        "influence",
         "label_noise",
         "leakage",
         "memorization",

@@ -20,6 +20,7 @@ COLLECTORS = Registry(
         "difficulty",
         "fingerprints",
         "gradients",
+        "influence",
         "interventions",
         "learning_curve",
         "numerics",
