@@ -34,7 +34,7 @@ def some_law():
     )
 
 
-@pytest.mark.parametrize("x", [1.0, 3.0, 6.0, 12.0])
+@pytest.mark.parametrize("x", [1.0, 6.0])
 def test_cdf_is_imhofs_integral(x):
     law = some_law()
     assert np.exp(law.log_cdf(x)) == pytest.approx(1 - imhof(law, x), abs=1e-6)

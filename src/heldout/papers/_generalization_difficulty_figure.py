@@ -42,7 +42,9 @@ def draw(records: dict[str, dict[str, Any]], ax: Any) -> Any:
     boxes = ((0.0, "benchmarks"), (0.4, "spheres"), (0.73, "noise"))
     panels = {name: ax.inset_axes((left, 0.12, 0.26, 0.8)) for left, name in boxes}
     bars = {label: found[f"log10/{k}"] for k, label in _BARS.items() if f"log10/{k}" in found}
-    panels["benchmarks"].barh(list(bars), list(bars.values()), color="C0")
+    rows = range(len(bars))
+    panels["benchmarks"].barh(rows, list(bars.values()), color="C0")
+    panels["benchmarks"].set_yticks(rows, list(bars), fontsize="x-small")
     panels["benchmarks"].invert_yaxis()
     for name, (panel, label) in _LINES.items():
         steps, values = curve(found, name)
