@@ -20,6 +20,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def installed_documents(kinds: Sequence[str] | None = None) -> Iterator[Document
     every: dict[str, Callable[[], Iterator[Document]]] = {
         "topics": _topics,
         "licences": _licences,
-        **{f"docstrings:{n}": lambda n=n: _docstrings(n) for n in ("python", *PACKAGES)},
+        **{f"docstrings:{n}": partial(_docstrings, n) for n in ("python", *PACKAGES)},
         "readmes": _readmes,
     }
     chosen = list(every) if kinds is None else list(kinds)

@@ -179,8 +179,8 @@ def run(options: Options, group: Group) -> None:
         return
     _keep_about(options.out, setup.about, group)
     folder = options.out / "factors"
-    chosen = np.linspace(0, len(setup.rows) - 1, min(options.fit_sequences, len(setup.rows)))
-    chosen = chosen.astype(int)
+    spread = np.linspace(0, len(setup.rows) - 1, min(options.fit_sequences, len(setup.rows)))
+    chosen = spread.astype(int).tolist()
     if len(chosen) < group.size:
         raise InputError(f"{len(chosen)} sequences", f"at least {group.size}", "--fit-sequences")
     part = group.share(len(chosen))
@@ -255,7 +255,8 @@ def prepare(options: Options, device: torch.device) -> Setup:
 def _layers(model: nn.Module, patterns: list[str]) -> dict[str, Layer]:
     # The output layer is left out: its weights are often the embedding's, and n_out is the
     # vocabulary, whose covariance would not fit.
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    get: Any = getattr(model, "get_output_embeddings", None)
+    head = None if get is None else get()
     every = find_layers(model, shared=True)
     names = [
         name

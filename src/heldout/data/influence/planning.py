@@ -17,8 +17,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from .layers import Layer
 
@@ -179,11 +181,15 @@ def measure_rates(
     for kind in (torch.float32, dtype):
         x = torch.ones(512, width, dtype=kind)
         y = torch.ones(width, width, dtype=kind)
-        spent, done = _timed(lambda x=x, y=y: (x @ y, 2 * 512 * width * width)[1], 0.3)
+        spent, done = _timed(partial(_multiplied, x, y), 0.3)
         found.append(done / spent)
     matrix = torch.eye(width, dtype=torch.float64) + 1.0 / width
     spent, done = _timed(lambda: (torch.linalg.eigh(matrix), 9 * width**3)[1], 0.3)
     return Rates(4.0 * parameters * tokens / seconds, found[0], found[1], done / spent)
+
+
+def _multiplied(x: Tensor, y: Tensor) -> int:
+    return 2 * (x @ y).numel() * len(y)
 
 
 def _timed(run: Callable[[], int], least: float) -> tuple[float, int]:
@@ -212,7 +218,7 @@ def table(shapes: Sequence[Shape], job: Job, rates: Rates) -> str:
         "least",
         "100T",
     )
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for shape in shapes:
         made = plan(shape, job, rates)
         rows.append(

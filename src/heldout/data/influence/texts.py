@@ -99,7 +99,8 @@ def with_facts(
     Raises:
         InputError: a constructed sequence longer than the rows.
     """
-    width, texts = rows.tokens.shape[1], []
+    width = rows.tokens.shape[1]
+    texts: list[tuple[str, list[int]]] = []
     same: list[list[int]] = []
     flipped: list[list[int]] = []
     for number, fact in enumerate(facts):
