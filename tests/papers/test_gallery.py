@@ -164,12 +164,14 @@ def _unlike(record: dict[str, Any], value: int) -> None:
 
 def test_other_records_change_every_place_that_tells_them() -> None:
     """Each claim gets a value of its own, from 101 on, and every place must show that one."""
+    every = list(_every())
+    before = _page(every)
     values = {
         Name(e.paper.slug, c): 101 + 2 * i + 40 * j
         for j, e in enumerate(_library().values())
+        if f"/{e.paper.slug}.md" in before  # papers on data have a story of their own
         for i, c in enumerate(e.records)
     }
-    every = list(_every())
     for name, value in values.items():
         (at,) = [i for i, e in enumerate(every) if e.paper.slug == name.slug]
         every[at] = _with(every[at], name.claim, lambda r, v=value: _unlike(r, v))

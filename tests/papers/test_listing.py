@@ -75,9 +75,9 @@ def test_titles_are_cut_to_the_terminal() -> None:
 
 
 def test_json_holds_every_field_of_the_cards() -> None:
-    done = _run("papers", "--json", "influence")
+    done = _run("papers", "--json", "symbolic_nets")
     (found,) = json.loads(done.stdout)
-    card = catalogue.recipe("influence_llm").PAPER
+    card = catalogue.recipe("symbolic_nets").PAPER
     assert found == vars(card) | {"uses": list(card.uses), "status": "not built", "claims": []}
     assert len(json.loads(listing.say("papers", ["--json"]))) == 48
     assert json.loads(listing.say("papers", ["--json", "nosuchword"])) == []

@@ -58,13 +58,18 @@ class Group:
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, in place."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            sent = tensor.contiguous()
+            dist.all_reduce(sent)
+            tensor.copy_(sent)
         return tensor
 
     def from_(self, tensor: Tensor, rank: int) -> Tensor:
         """Overwrite a tensor with that of one process, in place."""
         if self.size > 1:
-            dist.broadcast(tensor, rank)
+            # memory is sent as it lies, and eigenvectors lie column by column where they were made
+            sent = tensor.contiguous()
+            dist.broadcast(sent, rank)
+            tensor.copy_(sent)
         return tensor
 
     def agree(self, value: Any) -> Any:
