@@ -49,4 +49,5 @@ def test_planted_sites_are_followed_only_where_they_are_islands_with_labels(defe
     assert made.truth["present"] == float(defect == "islands")
     site = made.arguments["groups"]["train"]["site"]
     tied = abs(np.corrcoef(site == "south", y >= 2)[0, 1])
-    assert tied < 0.2 if defect == "balanced_islands" else tied > 0.8
+    # 90 % of a class from its own site: correlation 0.9 - 0.1, give or take four deviations
+    assert abs(tied - (0.0 if defect == "balanced_islands" else 0.8)) < 0.2
