@@ -13,12 +13,32 @@ import numpy as np
 
 from heldout.core.errors import ArtifactError
 from heldout.core.files import read_arrays, read_json, write_arrays, write_json
+from heldout.core.interval import Interval
 from heldout.core.statistics import softmax
 
 VERSION = 2
 """Version of the layout on disk; raised whenever an older reader would misread it."""
 
 Arrays = dict[str, np.ndarray]
+
+
+def packed(interval: Interval) -> np.ndarray:
+    """Return an interval as it is stored: value, low, high, n.
+
+    >>> packed(Interval(0.5, 0.25, 0.75, 8)).tolist()
+    [0.5, 0.25, 0.75, 8.0]
+    """
+    return np.array([interval.value, interval.low, interval.high, interval.n])
+
+
+def unpacked(stored: np.ndarray, method: str) -> Interval:
+    """Return the interval that was stored by `packed`.
+
+    >>> unpacked(packed(Interval(0.5, 0.25, 0.75, 8)), "wilson").n
+    8
+    """
+    value, low, high, n = stored.tolist()
+    return Interval(value, low, high, int(n), method=method)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heldout.audit.artifacts import Arrays, Artifacts
+from heldout.audit.artifacts import Arrays, Artifacts, unpacked
 from heldout.audit.result import Action, Check, Example, Figure, Finding, Number, Status, number
 from heldout.core.interval import Interval
 
@@ -56,9 +56,8 @@ def run(artifacts: Artifacts) -> Finding:
 
 
 def _interval(stored: Arrays, name: str) -> Interval:
-    value, low, high, n = stored[name].tolist()
     method = "delete-one jackknife" if name.startswith("cosine") else "percentile bootstrap"
-    return Interval(value, low, high, int(n), method=method)
+    return unpacked(stored[name], method)
 
 
 def _numbers(

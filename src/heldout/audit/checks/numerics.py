@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from heldout.audit.artifacts import Arrays, Artifacts
+from heldout.audit.artifacts import Arrays, Artifacts, unpacked
 from heldout.audit.result import Check, Finding, Number, Status, Table, number
 from heldout.core.interval import Interval
 from heldout.dynamics.numerics import FORMATS, Collapse, logit_range, softmax_collapse
@@ -72,8 +72,7 @@ def run(artifacts: Artifacts) -> Finding:
 
 
 def _share(stored: Arrays) -> Interval | None:
-    value, low, high, n = stored["share"].tolist()
-    return None if math.isnan(value) else Interval(value, low, high, int(n), method="wilson")
+    return None if math.isnan(stored["share"][0]) else unpacked(stored["share"], "wilson")
 
 
 def _said(broken: int, single: Interval, brain: Interval | None) -> list[str]:

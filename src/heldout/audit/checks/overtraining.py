@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from heldout.audit.artifacts import Arrays, Artifacts
+from heldout.audit.artifacts import Arrays, Artifacts, unpacked
 from heldout.audit.result import (
     Action,
     Check,
@@ -73,10 +73,7 @@ def _right(artifacts: Artifacts, split: str) -> np.ndarray:
 
 
 def _ratio(stored: Arrays) -> Interval:
-    value, low, high, n = stored["ratio"].tolist()
-    return Interval(
-        value, low, high, int(n), method="student t of the log ratio over blocks left out"
-    )
+    return unpacked(stored["ratio"], "student t of the log ratio over blocks left out")
 
 
 def _points(i: Interval) -> Interval:

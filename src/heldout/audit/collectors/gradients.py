@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from heldout.audit.artifacts import packed
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
 from heldout.audit.result import NotApplicableError, SkippedError
 from heldout.core.borrow import borrowed
 from heldout.core.inputs import Inputs
-from heldout.core.interval import Interval
 from heldout.core.outputs import call_module, logits_of
 from heldout.core.seeds import derived_seed, stream
 from heldout.core.task import Split, Task
@@ -89,16 +89,12 @@ def _indexed(indexed: ByRow, part: int, split: Split) -> tuple[Tensor, Tensor]:
 
 def _stored(found: Memorization) -> dict[str, np.ndarray]:
     intervals = ("excess", "train_ratio", "test_ratio", "cosine", "cosine_null")
-    kept = {name: _packed(getattr(found, name)) for name in intervals}
+    kept = {name: packed(getattr(found, name)) for name in intervals}
     return kept | {
         "agreement": found.agreement,
         "norms": found.train_norms,
         "null": found.train_null,
     }
-
-
-def _packed(interval: Interval) -> np.ndarray:
-    return np.array([interval.value, interval.low, interval.high, interval.n])
 
 
 class ByRow(nn.Module):

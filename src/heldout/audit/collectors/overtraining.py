@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from heldout.audit.artifacts import packed
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
 from heldout.audit.result import NotApplicableError, SkippedError
 from heldout.core.errors import InputError
@@ -123,7 +124,7 @@ def _packed(found: Overtraining) -> dict[str, np.ndarray]:
     ratio = found.ratio
     assert ratio is not None
     numbers = {
-        "ratio": [ratio.value, ratio.low, ratio.high, ratio.n],
+        "ratio": packed(ratio),
         "widths": [[w.features, w.final, w.stopped] for w in found.widths],
         "alpha": found.alpha_eff,
         "frozen": found.frozen_fraction,

@@ -6,10 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from heldout.audit.artifacts import Arrays, Artifacts
+from heldout.audit.artifacts import Arrays, Artifacts, packed, unpacked
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
 from heldout.audit.result import NotApplicableError, SkippedError
-from heldout.core.interval import Interval
 from heldout.core.seeds import derived_seed, stream
 from heldout.core.task import Task
 from heldout.dynamics.feature_reliance import GroupReliance
@@ -81,7 +80,7 @@ def found_of(artifacts: Artifacts) -> dict[int, GroupReliance]:
     out = {}
     for k in artifacts.read("reliance/parts")["parts"].tolist():
         stored = artifacts.read(f"reliance/part-{k}")
-        ends = {name: _interval(stored[name], str(stored["method"])) for name in _FIELDS}
+        ends = {name: unpacked(stored[name], str(stored["method"])) for name in _FIELDS}
         out[k] = GroupReliance(**ends, chance=float(stored["chance"]), share=float(stored["share"]))
     return out
 
@@ -126,16 +125,11 @@ def _asked(context: Context, k: int, rows: np.ndarray, metric: Metric) -> dict[s
         seed=derived_seed(seed, "reliance", region.name),
     )
     kept = {name: getattr(found, name) for name in _FIELDS}
-    return {n: np.array([i.value, i.low, i.high, i.n]) for n, i in kept.items()} | {
+    return {n: packed(i) for n, i in kept.items()} | {
         "chance": np.array(found.chance),
         "share": np.array(found.share),
         "method": np.array({"auc": "AUC", "accuracy": "accuracy"}[metric]),
     }
-
-
-def _interval(stored: np.ndarray, method: str) -> Interval:
-    value, low, high, n = stored.tolist()
-    return Interval(value, low, high, int(n), method=method)
 
 
 def _draws(speed: Speed, settings: Settings, rows: int) -> int:
