@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heldout.bench.islands import island_world
-from heldout.bench.zoo_islands import DEFECTS, planted
+from heldout.bench.zoo_islands import DEFECTS, pooled
 from heldout.core.errors import InputError
 
 WORLD = island_world(3)
@@ -45,7 +45,7 @@ def test_planted_sites_are_followed_only_where_they_are_islands_with_labels(defe
     y, yt = rng.integers(0, 4, 400), rng.integers(0, 4, 200)
     centres = 1.5 * np.eye(4, 6)
     x, xt = (centres[k] + rng.normal(size=(len(k), 6)) for k in (y, yt))
-    made = planted(defect, (x.astype("f4"), y), (xt.astype("f4"), yt), seed=1)
+    made = pooled(defect, (x.astype("f4"), y), (xt.astype("f4"), yt), seed=1)
     assert made.truth["present"] == float(defect == "islands")
     site = made.arguments["groups"]["train"]["site"]
     tied = abs(np.corrcoef(site == "south", y >= 2)[0, 1])

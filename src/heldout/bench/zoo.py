@@ -18,9 +18,13 @@ from heldout.bench.corruptions import RESAMPLE_KINDS, corrupt, corruption_kinds,
 from heldout.bench.defects import added_column, border_mark, leaked, wrong_labels
 from heldout.bench.training import train_network
 from heldout.bench.zoo_cases import PEAK_SIZES, PEAKS, Case
+from heldout.bench.zoo_islands import DEFECTS as POOLED
+from heldout.bench.zoo_islands import dealt, pooled
 from heldout.bench.zoo_peaks import Path, path, readouts, stopped, wide
+from heldout.bench.zoo_rare import DEFECT as RARE
+from heldout.bench.zoo_rare import rare_classes
 from heldout.bench.zoo_units import DEFECTS as IN_UNITS
-from heldout.bench.zoo_units import planted
+from heldout.bench.zoo_units import Planted, planted
 from heldout.core.seeds import derived_seed, stream
 from heldout.nets.small import SmallCNN, mlp
 
@@ -38,7 +42,8 @@ class World:
     """The data of a case, its training function, and the truth about it."""
 
     arguments: dict[str, Any]
-    """For `heldout.core.preparing.prepare`: model, train, test, shifted, fit."""
+    """For `heldout.core.preparing.prepare`: model, train, test, shifted, fit; groups of pooled
+    data, and of healthy ones sites dealt at random."""
     kinds: tuple[str, ...]
     """Kinds of perturbation of the shifted sets."""
     wrong_rows: np.ndarray = field(default_factory=lambda: np.arange(0))
@@ -67,8 +72,8 @@ def world(case: Case) -> World:
     x, y, xt, yt, spare = _data(case, rng)
     n_classes = int(y.max()) + 1
     seed = derived_seed(case.seed, case.id)
-    if case.defect in IN_UNITS:
-        made = planted(case.defect, (x, y), (xt, yt), case.model, seed)
+    made = _planted(case, (x, y), (xt, yt), seed)
+    if made is not None:
         return World(made.arguments, (), made.wrong_rows, truth=made.truth)
     kinds = _kinds(case, x.ndim)
     shifted = {
@@ -102,9 +107,22 @@ def world(case: Case) -> World:
         "shifted": shifted,
         "fit": fit,
     }
+    if case.defect == "healthy":  # of the training set alone: they say nothing of any test set
+        sites = dealt(len(y), stream(case.seed, case.id, "sites"))
+        arguments["groups"] = {"train": {"site": sites}}
     return World(
         arguments, kinds, wrong, gone, cueless, twice, _path(case, arguments, n_classes, seed)
     )
+
+
+def _planted(case: Case, train: Any, test: Any, seed: int) -> Planted | None:
+    if case.defect in IN_UNITS:
+        return planted(case.defect, train, test, case.model, seed)
+    if case.defect in POOLED:
+        return pooled(case.defect, train, test, case.model, seed)
+    if case.defect == RARE:
+        return rare_classes(train, test, case.model, seed, case.level)
+    return None
 
 
 def _path(case: Case, arguments: dict[str, Any], n_classes: int, seed: int) -> Path | None:

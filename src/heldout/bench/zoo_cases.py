@@ -24,10 +24,11 @@ class Case:
     """`healthy`, `label_noise`, `leakage`, `shortcut`, `tiny`, `overtrained`, `peak` (as many
     features as examples, trained to the end), `stopped` (the same, stopped early),
     `interpolating` (single labels decide), `idle_complement` or `memorized_units` (see
-    `heldout.bench.zoo_units`)."""
+    `heldout.bench.zoo_units`), `islands`, `bridged_islands` or `balanced_islands` (see
+    `heldout.bench.zoo_islands`), `rare_classes` (see `heldout.bench.zoo_rare`)."""
     level: float
     """Share of wrong labels or of leaked test rows, strength of the shortcut, features per
-    example of a peak; else 0."""
+    example of a peak, share of a rare class that stays; else 0."""
     seed: int
 
     @property
@@ -83,6 +84,11 @@ def cases() -> list[Case]:
     found += [Case(d, m, "interpolating", 0.0, s) for (d, m), s in _twice(alone, 4)]
     for fault in ("idle_complement", "memorized_units"):
         found += [Case(d, m, fault, 0.0, s) for (d, m), s in _twice(neural, 4)]
+    pooled = neural[:3]  # the two sites of wine would have fewer rows than can be judged
+    for fault in ("islands", "bridged_islands", "balanced_islands"):
+        found += [Case(d, m, fault, 0.0, s) for (d, m), s in _twice(pooled, 4)]
+    found += [Case(d, m, "rare_classes", 0.05, s) for (d, m), s in _twice(neural, 4)]
+    found += [Case(d, m, "rare_classes", 0.25, s) for (d, m), s in _twice(neural)]
     return found
 
 

@@ -3,7 +3,7 @@
 For `heldout.bench.zoo.world`, after the data are made and before a model is trained:
 
     if case.defect in DEFECTS:
-        made = planted(case.defect, (x, y), (xt, yt), case.model, derived_seed(case.seed, case.id))
+        made = pooled(case.defect, (x, y), (xt, yt), case.model, derived_seed(case.seed, case.id))
         return World(made.arguments, (), truth=made.truth)
 
 `made.arguments` hold `groups` ({"train": {"site": ...}, "test": ...}) for
@@ -25,14 +25,14 @@ from heldout.core.inputs import from_native
 from heldout.core.seeds import derived_seed, stream
 
 DEFECTS = ("islands", "bridged_islands", "balanced_islands")
-"""Names, for `planted`; only the first is a fault, the others have one half of it each."""
+"""Names, for `pooled`; only the first is a fault, the others have one half of it each."""
 
 _OWN = 0.9  # share of a class that comes from its own site
 _DROP = 0.05  # accuracy that must be lost on exchanged sites before they count as followed
 _COLUMN, _PIXEL = 8.0, 3.0  # how far apart the sites look, in columns scaled to 1, and in ranges
 
 
-def planted(
+def pooled(
     defect: str, train: Labelled, test: Labelled, model: str = "mlp", seed: int = 0
 ) -> Planted:
     """Pool clean data from two sites that look different, train a model, measure what it follows.
@@ -58,7 +58,7 @@ def planted(
     Jang et al. 2025, arXiv:2508.06426.
 
     >>> x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    >>> made = planted("islands", (x, np.arange(60) % 4), (x, np.arange(60) % 4))
+    >>> made = pooled("islands", (x, np.arange(60) % 4), (x, np.arange(60) % 4))
     >>> made.arguments["train"][0].shape, sorted(made.arguments["groups"])
     ((60, 4), ['test', 'train'])
     """
@@ -87,6 +87,17 @@ def planted(
         "groups": {"train": {"site": names[0]}, "test": {"site": names[1]}},
     }  # fmt: skip
     return Planted(arguments, truth, cells=_cells(shown[0]))
+
+
+def dealt(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Deal examples to two to four sites at random, 60 to each where there are 120: no islands.
+
+    >>> names, counts = np.unique(dealt(130, np.random.default_rng(0)), return_counts=True)
+    >>> names.tolist(), counts.tolist()
+    (['east', 'north'], [65, 65])
+    """
+    names = np.array(["east", "north", "south", "west"])
+    return names[rng.permutation(np.arange(n) % min(4, max(2, n // 60)))]
 
 
 def _sites(

@@ -23,7 +23,7 @@ def _result(seed, defect, statuses=None, fit=False, **more):
         "id": f"{defect}-{seed}",
         "half": "report" if seed % 2 else "tune",
         "fit": fit,
-        "case": {"defect": defect, "seed": seed},
+        "case": {"defect": defect, "seed": seed, "model": "mlp"},
         "status": status,
         "accuracy": {"test": 0.9, "shifted/a": 0.88},
         "forecast": [],
@@ -213,7 +213,8 @@ def test_old_cases_keep_their_names_and_each_has_its_modes():
     assert every[0].id == "healthy-0-digits-cnn-20"
     assert every[185].id == "overtrained-0.2-wine-mlp-23"
     assert {c.defect for c in every[186:]} == {
-        "peak", "stopped", "interpolating", "idle_complement", "memorized_units",
+        "peak", "stopped", "interpolating", "idle_complement", "memorized_units", "islands",
+        "bridged_islands", "balanced_islands", "rare_classes",
     }  # fmt: skip
     assert {c.modes for c in every if c.defect == "interpolating"} == {(True,)}
     assert {c.modes for c in every if c.defect in ("peak", "leakage")} == {(False,)}
@@ -228,8 +229,7 @@ def test_the_truth_of_stopping_is_measured_on_spare_rows(defect, model, least, m
     case = next(c for c in cases() if (c.defect, c.dataset) == (defect, "breast_cancer"))
     made = world(case)
     task = prepare(**made.arguments | {"shifted": None}, seed=case.seed)
-    report = SimpleNamespace(checks={"overtraining": SimpleNamespace(numbers={})})
-    found = stopping_gain(made, task, report)
+    found = stopping_gain(made, task, {"overtraining": SimpleNamespace(numbers={})})
     assert least < found["truth"] < most and found["said"] is None and found["rows"] == 190
 
 
@@ -237,7 +237,6 @@ def test_the_truth_of_flips_is_that_of_a_nearest_neighbour():
     case = next(c for c in cases() if (c.defect, c.model) == ("interpolating", "nearest"))
     made = world(case)
     task = prepare(**made.arguments | {"shifted": None}, seed=case.seed)
-    report = SimpleNamespace(checks={"canaries": SimpleNamespace(numbers={})})
-    found = flip_loss(made, task, report)
+    found = flip_loss(made, task, {"canaries": SimpleNamespace(numbers={})})
     assert found["fitted"] == 1.0 and found["rows"] == 600
     assert found["lost"] == pytest.approx(2 * found["limit"], abs=0.03)

@@ -30,6 +30,9 @@ class Options:
     """Run only cases whose id contains this, and write no record."""
     half: Literal["", "tune", "report"] = ""
     """Run only this half, and write no record."""
+    checks: str = ""
+    """Checks to run again where a result is there, with commas (`coverage,influence`); cases
+    without one are audited whole. What the other checks said stays."""
     record_only: bool = False
     """Run nothing, and write the record from the results that are there."""
 
@@ -40,7 +43,8 @@ def main() -> None:
     if options.record_only:
         results = [read_json(p) for p in sorted(options.folder.glob("*.json"))]
     else:
-        results = run(options.folder, options.jobs, options.only, options.half)
+        checks = [name for name in options.checks.split(",") if name]
+        results = run(options.folder, options.jobs, options.only, options.half, checks)
     if options.only or options.half:
         return
     record = track_record(results)

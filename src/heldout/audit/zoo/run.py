@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import torch
-from sklearn.metrics import average_precision_score
-from sklearn.model_selection import StratifiedKFold
 
-from heldout.audit.api import audit_task
+from heldout.audit.api import ARTIFACTS, audit_task
 from heldout.audit.artifacts import Artifacts
+from heldout.audit.checks import CHECKS
+from heldout.audit.collect import collect, measure_speed, plan
 from heldout.audit.context import Settings
-from heldout.audit.outcome import Report
-from heldout.audit.zoo.truth import flip_loss, stopping_gain
+from heldout.audit.result import CheckResult
+from heldout.audit.run import run_checks
+from heldout.audit.zoo.code import code_of
+from heldout.audit.zoo.measure import Audited, measure
 from heldout.bench.zoo import World, world
 from heldout.bench.zoo_cases import Case, cases
+from heldout.core.borrow import borrowed
 from heldout.core.files import read_json, write_json
-from heldout.core.inputs import from_native
 from heldout.core.preparing import prepare
-from heldout.core.statistics import softmax
 from heldout.core.task import Task
 
 FIT_MINUTES, PLAIN_MINUTES = 1.5, 2.0
+_SAME = 1e-9  # of accuracies, which one example changes by far more
+
+Result = dict[str, Any]
 
 
-def run(folder: Path, jobs: int = 1, only: str = "", half: str = "") -> list[dict[str, Any]]:
+def run(
+    folder: Path, jobs: int = 1, only: str = "", half: str = "", checks: Sequence[str] = ()
+) -> list[Result]:
     """Audit all cases that have no result yet, and return the results of all.
 
     Args:
@@ -38,17 +44,26 @@ def run(folder: Path, jobs: int = 1, only: str = "", half: str = "") -> list[dic
         jobs: processes.
         only: keep cases whose id contains this.
         half: keep cases of this half, `tune` or `report`; both when empty.
+        checks: run these again on cases that have a result, unless it is of the same code; the
+            rest of the result stays. See `extended`.
+
+    Raises:
+        KeyError: no such check.
     """
+    for name in checks:
+        CHECKS[name]
     chosen = [c for c in cases() if only in c.id and c.half.startswith(half)]
     wanted = [(c, fit) for c in chosen for fit in c.modes]
-    tasks = (joblib.delayed(_one)(c, fit, folder) for c, fit in wanted)
+    tasks = (joblib.delayed(_one)(c, fit, folder, tuple(checks)) for c, fit in wanted)
     return list(joblib.Parallel(jobs, verbose=1)(tasks))
 
 
-def _one(case: Case, with_fit: bool, folder: Path) -> dict[str, Any]:
+def _one(case: Case, with_fit: bool, folder: Path, checks: tuple[str, ...]) -> Result:
     path = folder / f"{case.id}{'-fit' if with_fit else ''}.json"
-    if path.exists():
-        return dict(read_json(path))
+    old = dict(read_json(path)) if path.exists() else None
+    due = [] if old is None else due_checks(old, checks)
+    if old is not None and not due:
+        return old
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     made = world(case)
@@ -57,126 +72,82 @@ def _one(case: Case, with_fit: bool, folder: Path) -> dict[str, Any]:
     minutes = FIT_MINUTES if with_fit else PLAIN_MINUTES
     # The forecast must not have seen the kinds of shift that it forecasts.
     settings = Settings(case.seed, minutes, exclude_kinds=made.kinds)
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as out:
-        report = audit_task(task, settings, Path(out))
-        artifacts = Artifacts.open(Path(out) / "artifacts")
-        found = measure(case, made, task, report, artifacts)
-    found |= {"case": asdict(case), "id": case.id, "half": case.half, "fit": with_fit}
-    found["seconds"] = time.monotonic() - start
+    found = None if old is None else extended(old, case, made, task, settings, due)
+    if found is None:
+        found = _whole(case, made, task, settings)
     write_json(path, found)
     return found
 
 
-def measure(
-    case: Case, made: World, task: Task, report: Report, artifacts: Artifacts
-) -> dict[str, Any]:
-    """Return statuses, and what each check said beside the truth."""
-    checks = report.checks
-    out: dict[str, Any] = {
-        "status": {k: r.status for k, r in checks.items()},
-        "reason": {k: r.reason for k, r in checks.items()},
-        "forecast": _forecast(report, artifacts),
-        "accuracy": {s: n.value for s, n in checks["accuracy"].numbers.items()},
-    }
-    if case.defect == "label_noise":
-        out["label_noise"] = _label_noise(case, made, task, report)
-    if case.defect in ("leakage", "healthy"):
-        out["leakage"] = _leakage(made, report)
-    if made.without_cue is not None:
-        x, y = made.without_cue
-        plain = float((task.classifier(from_native(x)).logits.argmax(axis=1) == y).mean())
-        out["cue_drop"] = out["accuracy"]["test"] - plain
-    if made.twice is not None and case.defect == "healthy":
-        out["weakest_class_gap"] = _weakest_class(made, task)
-    if made.twice is not None and task.fit and case.defect in ("healthy", "tiny"):
-        out["twice"] = _twice(made, task, report)
+def due_checks(old: Mapping[str, Any], checks: Sequence[str]) -> list[str]:
+    """Return those checks of which a result says nothing, or what other code said.
+
+    >>> due_checks({"status": {"gap": "passed"}, "code": {}}, ["gap"])
+    ['gap']
+    """
+    return [c for c in checks if old.get("code", {}).get(c) != code_of(c)]
+
+
+def _whole(case: Case, made: World, task: Task, settings: Settings) -> Result:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as out:
+        report = audit_task(task, settings, Path(out))
+        artifacts = Artifacts.open(Path(out) / ARTIFACTS)
+        seen = Audited(case, made, task, report.checks, artifacts)
+        found = _said(seen, list(CHECKS))
+    found |= {"case": asdict(case), "id": case.id, "half": case.half, "fit": bool(task.fit)}
     if made.truth:
-        out["planted"] = made.truth
-    if made.path is not None and not task.fit:
-        out["stopping"] = stopping_gain(made, task, report)
-    if task.fit and case.defect in ("healthy", "overtrained", "interpolating"):
-        out["flips"] = flip_loss(made, task, report)
-    return out
+        found["planted"] = made.truth
+    return found | {"seconds": time.monotonic() - start}
 
 
-def _forecast(report: Report, artifacts: Artifacts) -> list[dict[str, Any]]:
-    found = []
-    for name, n in report.checks["shift_forecast"].numbers.items():
-        split = f"shifted/{name}"
-        if split in artifacts.splits and artifacts.labels(split) is not None:
-            truth = float(artifacts.correct(split).mean())
-            found.append(
-                {
-                    "set": name,
-                    "value": n.value,
-                    "low": n.ci_low,
-                    "high": n.ci_high,
-                    "truth": truth,
-                    "same_as_test": float(artifacts.correct("test").mean()),
-                    "confidence": float(artifacts.probabilities(split).max(axis=1).mean()),
-                }
-            )
-    return found
+def extended(
+    old: Mapping[str, Any], case: Case, made: World, task: Task, settings: Settings,
+    checks: Sequence[str],
+) -> Result | None:  # fmt: skip
+    """Run some checks on a case, and return its result with theirs added or replaced.
+
+    Collected is only what they need, and no gains of actions are measured, which no record reads.
+    `code` says which code said what; nothing is in it of checks that an older version ran.
+
+    Returns:
+        None where the model is another than that of the result: its accuracies differ.
+    """
+    start = time.monotonic()
+    needed = {"predictions"}
+    for name in checks:
+        needed.update(CHECKS[name].CHECK.needs, CHECKS[name].CHECK.uses)
+    with tempfile.TemporaryDirectory() as out:
+        with borrowed(task.classifier.model, evaluating=False):
+            speed = measure_speed(task)
+            planned = [p for p in plan(task, speed, settings) if p.collector.id in needed]
+            context = collect(task, Path(out), settings, speed, planned)
+            results = run_checks(context.artifacts)
+        seen = Audited(case, made, task, results, context.artifacts)
+        if not _same_model(old["accuracy"], results["accuracy"]):
+            return None
+        new = _said(seen, checks)
+    merged = dict(old) | {k: v for k, v in new.items() if k not in _BY_CHECK}
+    merged |= {k: dict(old.get(k, {})) | new[k] for k in _BY_CHECK}
+    seconds = time.monotonic() - start
+    return merged | {"seconds_added": old.get("seconds_added", 0.0) + seconds}
 
 
-def _label_noise(case: Case, made: World, task: Task, report: Report) -> dict[str, Any]:
-    labels = made.arguments["train"][1]
-    wrong = np.zeros(len(labels), dtype=bool)
-    wrong[made.wrong_rows] = True
-    result = report.checks["label_noise"]
-    score = np.full(len(labels), -np.inf)
-    for rank, example in enumerate(result.examples):
-        score[example.row] = -rank
-    score[~np.isfinite(score)] = -len(labels)
-    rate = result.numbers.get("rate")
-    peer = _self_confidence(case, made, labels)
-    return {
-        "ap": float(average_precision_score(wrong, score)),
-        "peer_ap": float(average_precision_score(wrong, -peer)),
-        "rate": None if rate is None else rate.value,
-        "true_rate": float(wrong.mean()),
+_BY_CHECK = ("status", "reason", "code")
+
+
+def _same_model(accuracy: Mapping[str, float], result: CheckResult) -> bool:
+    now = {s: n.value for s, n in result.numbers.items()}
+    return now.keys() == accuracy.keys() and all(
+        abs(now[s] - accuracy[s]) <= _SAME for s in accuracy
+    )
+
+
+def _said(seen: Audited, checks: Sequence[str]) -> Result:
+    some = {name: seen.checks[name] for name in checks}
+    out: Result = {
+        "status": {k: r.status for k, r in some.items()},
+        "reason": {k: r.reason for k, r in some.items()},
+        "code": {k: code_of(k) for k in some},
     }
-
-
-def _self_confidence(case: Case, made: World, labels: np.ndarray) -> np.ndarray:
-    """Cleanlab's label-quality score: out-of-fold probability of the given label, five folds."""
-    x = made.arguments["train"][0]
-    quality = np.zeros(len(labels))
-    folds = StratifiedKFold(5, shuffle=True, random_state=case.seed).split(x, labels)
-    for fold, (rows, held) in enumerate(folds):
-        task = prepare(
-            made.arguments["fit"]((x[rows], labels[rows]), fold),
-            (x[rows], labels[rows]),
-            (x[held], labels[held]),
-        )
-        found = softmax(task.classifier(task.splits["test"].inputs).logits)
-        quality[held] = found[np.arange(len(held)), labels[held]]
-    return quality
-
-
-def _leakage(made: World, report: Report) -> dict[str, int]:
-    flagged = {e.row for e in report.checks["leakage"].examples if e.split == "test"}
-    truth = set(made.leaked_rows.tolist())
-    return {"flagged": len(flagged), "true": len(truth), "both": len(flagged & truth)}
-
-
-def _weakest_class(made: World, task: Task) -> float:
-    """How far the model's weakest class lies below the others, on rows that no check has seen."""
-    assert made.twice is not None
-    n = len(made.arguments["train"][1])
-    x, y = made.twice[0][n:], made.twice[1][n:]
-    right = task.classifier(from_native(x)).logits.argmax(axis=1) == y
-    return float(max(right[y != c].mean() - right[y == c].mean() for c in np.unique(y)))
-
-
-def _twice(made: World, task: Task, report: Report) -> dict[str, Any]:
-    assert made.twice is not None and task.fit is not None
-    x, y = made.twice
-    test = task.splits["test"]
-    models = [prepare(task.fit((x, y), s), (x, y), made.arguments["test"]) for s in range(3)]
-    hits = [t.classifier(test.inputs).logits.argmax(axis=1) == test.labels for t in models]
-    numbers = report.checks["data_size"].numbers
-    found = numbers.get("error_with_twice_the_data")
-    said = None if found is None else [1 - found.value, 1 - found.ci_high, 1 - found.ci_low]
-    return {"truth": float(np.mean(hits)), "said": said}
+    return out | measure(seen, checks)

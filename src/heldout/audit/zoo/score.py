@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from heldout.audit.result import STATUSES
+from heldout.audit.zoo.counted import DROP, Result, alarmed, has_defect, is_without
 from heldout.core.environment import environment
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
 from heldout.core.statistics import bootstrap, proportion
-from heldout.dynamics.canary_verdict import INTERPOLATES
 
-Result = dict[str, Any]
-
-_WEAK = 0.10  # below the other classes on rows of its own, a class is truly weak
-_DROP = 0.05  # accuracy that must really be lost before a cue or a shift counts as harmful
-_STOP, _NO_STOP = 0.05, 0.02  # another length of training really brings so much, or no more
-_WITH_FIT = ("canaries", "data_size")  # checks that need the training function
-_ALARMS = ("warning", "failed")
+_WITH_FIT = ("canaries", "data_size", "stability")  # checks that need the training function
+_BOTH = ("influence",)  # checks whose rates are given without it and with it
+_INFORMS = ("difficulty",)  # never warn, so that no rate could be anything but 0
 
 
 def track_record(results: Iterable[Result]) -> dict[str, Any]:
@@ -32,38 +27,57 @@ def track_record(results: Iterable[Result]) -> dict[str, Any]:
     and over those that cost it less than 5; of overtraining, over models to which another length
     of training really brings 5 points or more, and less than 2; of canaries, over models whose
     fits learn flipped labels and really lose half of what a nearest neighbour would, and over
-    those that do not or lose less than a quarter. Both with Wilson intervals. Errors and
-    precisions are means with bootstrap intervals over cases.
+    those that do not or lose less than a quarter; of stability, over models whose error really
+    changes that much when a tenth of the examples is left out, and less than half of that; of
+    fragmentation and coverage, over planted islands and rare classes that truly cost accuracy,
+    and over planted ones that do not and healthy models that could be judged. Both with Wilson
+    intervals. Errors and precisions are means with bootstrap intervals over cases.
+
+    A result that lacks a check counts for the others only. `code` says which code said what of
+    the reporting half, by number of results; "not kept" where an older version did not say.
     """
     every = list(results)
     half = [r for r in every if r["half"] == "report"]
-    checks = {name: _record(name, half) for name in sorted(every[0]["status"])}
+    names = sorted({name for r in every for name in r["status"]})
+    checks = {name: _record(name, [r for r in half if name in r["status"]]) for name in names}
     return {
         "schema_version": 1,
         "cases": len({r["id"] for r in every}),
         "reported_on": len({r["id"] for r in half}),
         "environment": environment(),
+        "code": {name: _code(name, half) for name in names},
         "checks": checks,
     }
+
+
+def _code(name: str, half: list[Result]) -> dict[str, int]:
+    said = [r.get("code", {}).get(name, "not kept") for r in half if name in r["status"]]
+    return {code: said.count(code) for code in sorted(set(said))}
 
 
 def _record(name: str, half: list[Result]) -> dict[str, Any]:
     plain = [r for r in half if r["fit"] == (name in _WITH_FIT)]
     out: dict[str, Any] = {"zoo": f"{len({r['id'] for r in half})} models not used for tuning"}
-    has = _HAS.get(name, _never)
-    if name == "shift_forecast":
-        out |= _named_sets(plain)
-    else:
-        defective = [r for r in plain if has(r)]
-        healthy = [r for r in plain if _healthy(name, r)]
-        if defective:
-            out["hit_rate"] = _share(_alarmed(name, r) for r in defective)
-        if healthy:
-            out["false_alarm_rate"] = _share(_alarmed(name, r) for r in healthy)
+    if name in _INFORMS:
+        never = [r for r in half if alarmed(name, r)]
+        assert not never, f"{name} warned of {never[0]['id']}"
+        return out | {"alarms": "never: it informs, so it has no rates"}
+    out |= _named_sets(plain) if name == "shift_forecast" else _rates(name, plain)
+    if name in _BOTH:
+        fitted = _rates(name, [r for r in half if r["fit"]])
+        out |= {f"{k}_with_fit": v for k, v in fitted.items()}
     for with_fit in (False, True):
         some = [r for r in half if r["fit"] == with_fit]
         out |= {f"{k}{'_with_fit' if with_fit else ''}": v for k, v in _extras(name, some).items()}
     return out
+
+
+def _rates(name: str, some: list[Result]) -> dict[str, Any]:
+    found = {
+        "hit_rate": [alarmed(name, r) for r in some if has_defect(name, r)],
+        "false_alarm_rate": [alarmed(name, r) for r in some if is_without(name, r)],
+    }
+    return {k: _share(v) for k, v in found.items() if v}
 
 
 def _named_sets(results: list[Result]) -> dict[str, Any]:
@@ -71,77 +85,14 @@ def _named_sets(results: list[Result]) -> dict[str, Any]:
 
     def named(f: Result) -> bool:  # the check's own rule for a warning
         test = f["same_as_test"]
-        return bool(f["value"] <= test - _DROP and f["high"] < test)
+        return bool(f["value"] <= test - DROP and f["high"] < test)
 
     sets = [f for r in results for f in r["forecast"]]
     drops = [f["same_as_test"] - f["truth"] for f in sets]
-    hurt = [named(f) for f, drop in zip(sets, drops, strict=True) if drop >= 2 * _DROP]
-    harmless = [named(f) for f, drop in zip(sets, drops, strict=True) if drop < _DROP]
+    hurt = [named(f) for f, drop in zip(sets, drops, strict=True) if drop >= 2 * DROP]
+    harmless = [named(f) for f, drop in zip(sets, drops, strict=True) if drop < DROP]
     found = {"hit_rate": hurt, "false_alarm_rate": harmless}
     return {k: _share(v) for k, v in found.items() if v}
-
-
-def _never(r: Result) -> bool:
-    return False
-
-
-_PLANTED = {"shortcuts": "idle_complement", "memorizing_units": "memorized_units"}
-_HAS: dict[str, Callable[[Result], bool]] = {
-    "label_noise": lambda r: r["case"]["defect"] == "label_noise",
-    "leakage": lambda r: r["case"]["defect"] == "leakage",
-    "shortcuts": lambda r: (
-        r.get("cue_drop", 0.0) >= _DROP
-        or (r["case"]["defect"] == _PLANTED["shortcuts"] and _present(r))
-    ),
-    "canaries": lambda r: "flips" in r and _harmed(r["flips"]),
-    "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] >= _STOP,
-    "memorizing_units": lambda r: r["case"]["defect"] == "memorized_units" and _present(r),
-    "memorization": lambda r: r["case"]["defect"] == "overtrained",
-    "gap": lambda r: r["case"]["defect"] == "overtrained",
-    "groups": lambda r: (
-        r["case"]["defect"] == "healthy" and r.get("weakest_class_gap", 0.0) >= _WEAK
-    ),
-    "data_size": lambda r: "twice" in r and r["twice"]["truth"] - r["accuracy"]["test"] >= 0.02,
-}
-# Of these the truth is measured too; what lies between harm and no harm is counted nowhere.
-_HARMLESS: dict[str, Callable[[Result], bool]] = {
-    "canaries": lambda r: "flips" in r and not _harmed(r["flips"], 0.5),
-    "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] < _NO_STOP,
-}
-
-
-def _present(r: Result) -> bool:
-    return bool(r.get("planted", {}).get("present", 0.0))
-
-
-def _harmed(flips: Result, share: float = 1.0) -> bool:
-    lost = flips["lost"] >= share * flips["limit"]
-    return bool(flips["fitted"] >= INTERPOLATES and lost)
-
-
-def _healthy(name: str, r: Result) -> bool:
-    # What is measured of a case says whether an alarm was false, whatever was planted.
-    if name in _HARMLESS:
-        return _HARMLESS[name](r)
-    if r["case"]["defect"] == _PLANTED.get(name):
-        return not _present(r)
-    if r["case"]["defect"] != "healthy":
-        return False
-    # A healthy model may still meet a shift that truly hurts, have a weak class, or want more data.
-    if name in ("data_size", "groups"):
-        return not _HAS[name](r)
-    return name != "accuracy" or _worst_drop(r) < _DROP
-
-
-def _worst_drop(r: Result) -> float:
-    shifted = [v for k, v in r["accuracy"].items() if k.startswith("shifted/")]
-    return float(r["accuracy"]["test"] - min(shifted)) if shifted else 0.0
-
-
-def _alarmed(name: str, r: Result) -> bool:
-    status = r["status"][name]
-    assert status in STATUSES
-    return status in _ALARMS
 
 
 def _extras(name: str, some: list[Result]) -> dict[str, Any]:
@@ -186,6 +137,22 @@ def _extras(name: str, some: list[Result]) -> dict[str, Any]:
         told = [r["stopping"] for r in some if "stopping" in r]
         told = [f for f in told if f["said"] is not None]
         return _means(mean_absolute_error=[abs(f["said"] - f["truth"]) for f in told])
+    if name == "influence":
+        told = [r["blamed"] for r in some if "blamed" in r and has_defect(name, r)]
+        return _means(
+            wrong_among_first=[f["first"] for f in told],
+            wrong_among_all=[f["all"] for f in told],
+            mean_absolute_error=[abs(f["said"] - f["first"]) for f in told],
+        )
+    if name == "coverage":
+        told = [r["rare"] for r in some if "rare" in r]
+        return _means(mean_absolute_error=[abs(f["said"] - f["truth"]) for f in told])
+    if name == "stability":
+        told = [r["leaving_out"] for r in some if "leaving_out" in r]
+        told = [f for f in told if f["said"] is not None]
+        return _means(
+            mean_absolute_error=[abs(f["said"] - float(np.mean(f["changes"]))) for f in told]
+        )
     if name == "data_size":
         pairs = [r["twice"] for r in some if r.get("twice") and r["twice"]["said"]]
         out = _means(mean_absolute_error=[abs(p["said"][0] - p["truth"]) for p in pairs])

@@ -24,6 +24,10 @@ _EXTRA = {
     "coverage": "interval covers",
     "error_same_as_test": "assuming test accuracy",
     "error_average_confidence": "average confidence",
+    "hit_rate": "finds the defect",
+    "false_alarm_rate": "false alarms",
+    "wrong_among_first": "wrong labels among the first rows",
+    "wrong_among_all": "among all",
 }
 
 
@@ -41,10 +45,11 @@ def table(record: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(_COLUMNS)} |", "|---|---|---|---|"]
     for name, row in record["checks"].items():
         more = "; ".join(_extras(row))
+        none = "not measured" if row.get("alarms", "yes") == "yes" else "never warns"
         cells = (
             f"`{name}`",
-            _cell(row.get("hit_rate")),
-            _cell(row.get("false_alarm_rate")),
+            _cell(row.get("hit_rate"), none=none),
+            _cell(row.get("false_alarm_rate"), none=none),
             more,
         )
         lines.append("| " + " | ".join(cells).rstrip() + " |")
@@ -60,15 +65,17 @@ def _extras(row: Mapping[str, Any]) -> list[str]:
     found = []
     for name, value in row.items():
         base = name.removesuffix("_with_fit")
+        if name in ("hit_rate", "false_alarm_rate"):  # they have columns of their own
+            continue
         if base in _EXTRA and isinstance(value, Mapping):
             suffix = " with `fit`" if name != base else ""
             found.append(f"{_EXTRA[base]}{suffix} {_cell(value, 3)}")
     return found
 
 
-def _cell(value: Mapping[str, Any] | None, digits: int = 2) -> str:
+def _cell(value: Mapping[str, Any] | None, digits: int = 2, none: str = "not measured") -> str:
     if value is None:
-        return "not measured"
+        return none
     said = {k: f"{value[k]:.{digits}f}" for k in ("value", "ci_low", "ci_high")}
     return f"{said['value']} ({said['ci_low']} to {said['ci_high']}, n = {value['n']})"
 

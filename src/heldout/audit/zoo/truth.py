@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from heldout.audit.checks.canaries import SHARE
-from heldout.audit.outcome import Report
+from heldout.audit.result import CheckResult
 from heldout.bench.defects import wrong_labels
 from heldout.bench.zoo import World
 from heldout.core.inputs import from_native
@@ -15,10 +16,13 @@ from heldout.core.preparing import prepare
 from heldout.core.seeds import derived_seed, stream
 from heldout.core.task import Task
 
+Checks = Mapping[str, CheckResult]
+
 _FITS = 3
+_LEFT_OUT = 0.1
 
 
-def stopping_gain(made: World, task: Task, report: Report) -> dict[str, Any]:
+def stopping_gain(made: World, task: Task, checks: Checks) -> dict[str, Any]:
     """Return the accuracy that the best length of training would bring, and what was said.
 
     The length is chosen on one half of the rows and read on the other, and the other way round,
@@ -36,7 +40,7 @@ def stopping_gain(made: World, task: Task, report: Report) -> dict[str, Any]:
     found = [
         gains[int(np.argmax(gains[:, a].mean(axis=1)))][b].mean() for a, b in (halves, halves[::-1])
     ]
-    said = report.checks["overtraining"].numbers.get("gain_of_stopping")
+    said = checks["overtraining"].numbers.get("gain_of_stopping")
     return {
         "truth": float(np.mean(found)),
         "said": None if said is None else said.value / 100,
@@ -44,7 +48,7 @@ def stopping_gain(made: World, task: Task, report: Report) -> dict[str, Any]:
     }
 
 
-def flip_loss(made: World, task: Task, report: Report) -> dict[str, Any]:
+def flip_loss(made: World, task: Task, checks: Checks) -> dict[str, Any]:
     """Return what fits to flipped labels lose, averaged over fits of their own, and what was said.
 
     `fitted` is the share of flips that are learned, `limit` half of what a nearest neighbour
@@ -63,11 +67,39 @@ def flip_loss(made: World, task: Task, report: Report) -> dict[str, Any]:
         before.append(float((plain(inputs).logits.argmax(axis=1) == y).mean()))
         after.append(float((noisy(inputs).logits.argmax(axis=1) == y).mean()))
     accuracy = float(np.mean(before))
-    said = report.checks["canaries"].numbers.get("lost")
+    said = checks["canaries"].numbers.get("lost")
     return {
         "fitted": float(np.mean(fitted)),
         "lost": accuracy - float(np.mean(after)),
         "limit": SHARE / 2 * (accuracy - (1 - accuracy) / (task.n_classes - 1)),
+        "said": None if said is None else said.value,
+        "rows": len(y),
+    }
+
+
+def leaving_out(made: World, task: Task, checks: Checks) -> dict[str, Any]:
+    """Return how the error of fits changes when a tenth of the examples is left out, and what was
+    said of the mean change.
+
+    With other seeds and other examples than the audit's. `changes` are errors without them minus
+    errors with all, `errors` the larger ones of both.
+    """
+    x, y = _rows(made)
+    inputs, n = from_native(x), len(task.splits["train"])
+    changes, errors = [], []
+    for k in range(_FITS):
+        seed = derived_seed(task.seed, "zoo leaving out", k)
+        kept = np.sort(stream(seed, "rows").permutation(n)[round(_LEFT_OUT * n) :])
+        full, less = (
+            float((model(inputs).logits.argmax(axis=1) != y).mean())
+            for model in (task.refit(seed=seed), task.refit(kept, seed))
+        )
+        changes.append(less - full)
+        errors.append(max(less, full))
+    said = checks["stability"].numbers.get("change")
+    return {
+        "changes": changes,
+        "errors": errors,
         "said": None if said is None else said.value,
         "rows": len(y),
     }
