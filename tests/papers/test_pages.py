@@ -229,6 +229,41 @@ def test_a_plot_that_raises_is_named(tmp_path: Path) -> None:
         _made(_store(tmp_path, "one", _record(GAIN)), broken)
 
 
+def test_a_recipes_own_table_is_on_its_page_below_the_figure(tmp_path: Path) -> None:
+    def gains(records: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+        seeds = [s for r in records.values() for s in r["seeds"]]
+        return ["seed", "a|b"], [[str(s["seed"]), f"{s['metrics']['gain']:.2f}"] for s in seeds]
+
+    folder = _store(tmp_path, "one", _record(GAIN))
+    plain = _made(folder, _recipe("one", [GAIN]))["docs/papers/one.md"]
+    page = _made(folder, _recipe("one", [GAIN], table=gains))["docs/papers/one.md"]
+    assert _cells(page)[2:] == [["seed", "a|b"], ["0", "0.20"], ["1", "0.30"], ["2", "0.25"],
+                                ["3", "0.22"], ["4", "0.28"]]  # fmt: skip
+    assert page.index("(one.svg)") < page.index("| seed |") < page.index("## Use it")
+    assert [line for line in page.splitlines() if line not in plain.splitlines()] == [
+        "| seed | a\\|b |", "| --- | --- |", "| 0 | 0.20 |", "| 1 | 0.30 |", "| 2 | 0.25 |",
+        "| 3 | 0.22 |", "| 4 | 0.28 |",
+    ]  # fmt: skip
+    for empty in (_recipe("one", [GAIN], table=lambda records: (["seed"], [])), None):
+        made = _made(
+            folder if empty else tmp_path / "no", empty or _recipe("one", [GAIN], table=gains)
+        )
+        assert "| seed |" not in made["docs/papers/one.md"]
+
+
+@pytest.mark.parametrize(
+    "table, said",
+    [
+        (lambda records: 1 / 0, "table of one raised ZeroDivisionError"),
+        (lambda records: (["a", "b"], [["1"]]), "table of one has 2 columns"),
+    ],
+)
+def test_a_table_that_raises_or_is_ragged_is_named(table: Any, said: str, tmp_path: Path) -> None:
+    folder = _store(tmp_path, "one", _record(GAIN))
+    with pytest.raises(HeldoutError, match=said):
+        _made(folder, _recipe("one", [GAIN], table=table))
+
+
 @pytest.mark.parametrize("readme", ["no markers", f"{END}\n{BEGIN}", f"{README}{BEGIN}", BEGIN])
 def test_a_readme_without_its_markers_is_refused(readme: str) -> None:
     with pytest.raises(InputError, match="both markers"):

@@ -18,7 +18,8 @@ class Entry:
     """A paper with what was measured of it."""
 
     recipe: ModuleType | SimpleNamespace
-    """Module with PAPER, CLAIMS, and once built `run` and `plot`; EXAMPLE and ALT if it likes."""
+    """Module with PAPER, CLAIMS, and once built `run` and `plot`; `table`, EXAMPLE and ALT if it
+    likes."""
     records: Mapping[str, Mapping[str, Any]]
     """Records by claim id, in the order of the claims."""
 

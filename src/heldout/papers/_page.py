@@ -9,6 +9,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
+from heldout.core.errors import HeldoutError
 from heldout.papers._entry import Entry
 from heldout.papers._markdown import code, shown, text, url
 from heldout.papers.card import Claim
@@ -42,9 +43,33 @@ def page(entry: Entry, alt: str = "") -> str:
         differs=_differs(entry.claims),
         used=_settings(entry.records),
         alt=alt,
+        table=table(entry),
         snippet=snippet(entry),
         runs=_runs(entry),
     )
+
+
+def table(entry: Entry) -> str:
+    """Return the table that the recipe makes of its records as Markdown; empty without one.
+
+    Raises:
+        HeldoutError: the recipe's `table` raised, or a row has more or fewer cells than the header.
+    """
+    make = getattr(entry.recipe, "table", None)
+    if make is None or not entry.records:
+        return ""
+    slug = entry.paper.slug
+    try:
+        header, rows = make(dict(entry.records))
+        found = [[text(cell) for cell in row] for row in (header, *rows)]
+    except Exception as error:
+        raise HeldoutError(f"the table of {slug} raised {error!r}") from error
+    if ragged := [row for row in found if len(row) != len(found[0])]:
+        raise HeldoutError(f"the table of {slug} has {len(found[0])} columns, a row {ragged[0]}")
+    if len(found) == 1:
+        return ""
+    found.insert(1, ["---"] * len(found[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in found)
 
 
 def snippet(entry: Entry) -> str:
