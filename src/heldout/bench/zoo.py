@@ -171,7 +171,8 @@ def trainer(
             make = lambda: mlp([width, *hidden, n_classes])  # noqa: E731
         length = epochs or (120 if long else _EPOCHS[case.model])
         decay = 0.0 if long else 1e-2
-        return train_network(make, x, y, epochs=length, weight_decay=decay, seed=seed)
+        rate = case.level if case.defect == "unstable" else 3e-3
+        return train_network(make, x, y, length, rate, weight_decay=decay, seed=seed)
 
     return fit
 

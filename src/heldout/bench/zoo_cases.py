@@ -10,6 +10,7 @@ PEAKS = ("peak", "stopped")
 """Defects, or their absence, of networks that are about as wide as they have examples."""
 PEAK_SIZES = {"digits": 400, "breast_cancer": 190}
 """Training rows of these; as many are left spare."""
+_RETRAINED = ("interpolating", "unstable")
 _FIRST = 20  # worlds of smaller seeds were looked at while the checks were made
 
 
@@ -25,10 +26,11 @@ class Case:
     features as examples, trained to the end), `stopped` (the same, stopped early),
     `interpolating` (single labels decide), `idle_complement` or `memorized_units` (see
     `heldout.bench.zoo_units`), `islands`, `bridged_islands` or `balanced_islands` (see
-    `heldout.bench.zoo_islands`), `rare_classes` (see `heldout.bench.zoo_rare`)."""
+    `heldout.bench.zoo_islands`), `rare_classes` (see `heldout.bench.zoo_rare`), or `unstable` (a
+    learning rate at which some trainings fail)."""
     level: float
     """Share of wrong labels or of leaked test rows, strength of the shortcut, features per
-    example of a peak, share of a rare class that stays; else 0."""
+    example of a peak, share of a rare class that stays, a learning rate; else 0."""
     seed: int
 
     @property
@@ -41,12 +43,12 @@ class Case:
         """Whether the case is audited a second time, with its training function."""
         if self.defect == "healthy":
             return self.seed < _FIRST + 4
-        return self.defect in ("label_noise", "tiny", "overtrained", "interpolating")
+        return self.defect in ("label_noise", "tiny", "overtrained", *_RETRAINED)
 
     @property
     def modes(self) -> tuple[bool, ...]:
         """Whether it is audited without its training function (False), with it (True), or both."""
-        if self.defect == "interpolating":  # what is asked of it needs retraining
+        if self.defect in _RETRAINED:  # what is asked of it needs retraining
             return (True,)
         return (False, True) if self.with_fit else (False,)
 
@@ -85,10 +87,12 @@ def cases() -> list[Case]:
     for fault in ("idle_complement", "memorized_units"):
         found += [Case(d, m, fault, 0.0, s) for (d, m), s in _twice(neural, 4)]
     pooled = neural[:3]  # the two sites of wine would have fewer rows than can be judged
-    for fault in ("islands", "bridged_islands", "balanced_islands"):
-        found += [Case(d, m, fault, 0.0, s) for (d, m), s in _twice(pooled, 4)]
-    found += [Case(d, m, "rare_classes", 0.05, s) for (d, m), s in _twice(neural, 4)]
-    found += [Case(d, m, "rare_classes", 0.25, s) for (d, m), s in _twice(neural)]
+    for fault, seeds in (("islands", 4), ("bridged_islands", 2), ("balanced_islands", 2)):
+        found += [Case(d, m, fault, 0.0, s) for (d, m), s in _twice(pooled, seeds)]
+    for kept, seeds in ((0.05, 2), (0.3, 4)):
+        found += [Case(d, m, "rare_classes", kept, s) for (d, m), s in _twice(neural, seeds)]
+    for m, rate in (("cnn", 0.05), ("mlp", 0.16)):
+        found += [Case("digits", m, "unstable", rate, s) for s in _seeds(6)]
     return found
 
 

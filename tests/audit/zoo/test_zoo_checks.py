@@ -1,12 +1,17 @@
 """Rates of the checks on sources, rare classes, influence and stability, counted by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from heldout.audit.checks import CHECKS
+from heldout.audit.zoo.counted import has_defect, is_without
 from heldout.audit.zoo.score import track_record
 from heldout.audit.zoo.table import table
+from heldout.audit.zoo.truth import leaving_out
 from heldout.bench.zoo import world
 from heldout.bench.zoo_cases import Case, cases
+from heldout.core.preparing import prepare
 
 
 def _result(seed, defect, statuses=None, fit=False, model="mlp", **more):
@@ -87,12 +92,13 @@ def test_influence_is_asked_of_networks_with_wrong_labels_with_and_without_fit()
 
 def test_stability_is_judged_by_fits_of_its_own():
     def moved(changes, errors, said=0.0):
-        return {"leaving_out": {"changes": changes, "errors": errors, "said": said, "rows": 99}}
+        found = {"changes": changes, "noise": [0.05] * 3, "errors": errors, "said": said}
+        return {"leaving_out": found | {"rows": 99}}
 
     alarm = {"stability": "warning"}
-    wild = moved([-0.2, 0.02, 0.3], [0.4, 0.4, 0.5], 0.1)  # two of three beyond a quarter
-    between = moved([0.02, 0.02, 0.2], [0.1, 0.1, 0.3])
-    calm = moved([0.01, -0.01, 0.0], [0.1, 0.1, 0.1], 0.02)
+    wild = moved([-0.2, 0.02, 0.3], [0.4, 0.4, 0.5], 0.1)  # two beyond a quarter of the error
+    between = moved([0.06, 0.07, 0.01], [0.2, 0.2, 0.2])  # as far, but within sampling error
+    calm = moved([0.02, -0.01, 0.0], [0.1, 0.1, 0.1], 0.02)
     results = [
         _result(1, "peak", alarm, fit=True, **wild),
         _result(3, "peak", fit=True, **wild),
@@ -104,7 +110,7 @@ def test_stability_is_judged_by_fits_of_its_own():
     assert _rates(results, "stability") == [(0.5, 2), (0.5, 2)]
     error = track_record(results)["checks"]["stability"]["mean_absolute_error_with_fit"]
     assert error["n"] == 5 and error["value"] == pytest.approx(
-        (2 * 0.06 + 0.08 + 2 * 0.02) / 5, abs=1e-4
+        (2 * 0.06 + 0.14 / 3 + 2 * (0.02 - 0.01 / 3)) / 5, abs=1e-4
     )
 
 
@@ -144,8 +150,19 @@ def test_healthy_models_have_sites_that_say_nothing_in_training_alone():
         assert len(counts) == sites and max(counts) - min(counts) <= 1 and min(counts) >= 55
 
 
-def test_the_reporting_half_grows_by_thirty_planted_cases():
-    late = {"islands", "bridged_islands", "balanced_islands", "rare_classes"}
+def test_the_reporting_half_grows_by_thirty_cases():
+    late = {"islands", "bridged_islands", "balanced_islands", "rare_classes", "unstable"}
     new = [c for c in cases() if c.defect in late]
     assert len(new) == 60 and sum(c.half == "report" for c in new) == 30
-    assert all(c.modes == (False,) for c in new)
+    assert {c.modes for c in new if c.defect == "unstable"} == {(True,)}
+    assert {c.modes for c in new if c.defect != "unstable"} == {(False,)}
+
+
+def test_a_high_learning_rate_makes_trainings_fail_and_that_is_measured():
+    case = next(c for c in cases() if (c.defect, c.model) == ("unstable", "mlp"))
+    made = world(case)
+    task = prepare(**made.arguments | {"shifted": None}, seed=case.seed)
+    found = leaving_out(made, task, {"stability": SimpleNamespace(numbers={})})
+    result = _result(1, "unstable", fit=True, leaving_out=found)
+    assert has_defect("stability", result) and not is_without("stability", result)
+    assert found["rows"] == 600 and max(found["errors"]) > 0.5

@@ -19,6 +19,7 @@ from heldout.audit.result import (
 )
 from heldout.audit.suspects import held_out_sources, likely_wrong
 from heldout.core.interval import Interval
+from heldout.core.seeds import stream
 from heldout.core.statistics import difference, proportion
 from heldout.data.label_noise import NoiseRanking, rank_label_noise
 
@@ -30,9 +31,9 @@ CHECK = Check(
     rule="The worst wrong predictions of the test set and of up to four shifted sets are traced to "
     "training examples. Among the 5 % of rows (10 to 100) that raised their loss most, counted are "
     "those whose label looks wrong to models that did not see it. Warns when their share is higher "
-    "than among all rows and than among the rows that rank first for held-out examples with random "
-    "labels (both 95 % intervals of the difference above 0), by 10 points or more than among all "
-    "rows; passes otherwise.",
+    "than among all rows (95 % interval of the difference above 0), by 10 points or more, and "
+    "higher than in 97.5 % of sets of as many held-out examples with random labels, among the rows "
+    "that rank first for those; passes otherwise.",
     needs=("predictions", "probes", "influence"),
     uses=("crossfit",),
     paper="influence_llm",
@@ -47,6 +48,7 @@ _SHARE, _FEWEST, _MOST = 0.05, 10, 100  # of the rows that are looked at
 _EFFECT = 0.1  # more suspects than among all rows
 _LARGEST_DROP = 0.3  # share of the training examples beyond which dropping is no remedy
 _SHOWN = 3  # rows on either side for each error in the table
+_SETS = 400  # of errors without a cause
 _UNIT = "share of training rows (0-1)"
 
 
@@ -73,9 +75,9 @@ def run(artifacts: Artifacts) -> Finding:
     read = _read(artifacts)
     first = proportion(int(read.suspects[read.first].sum()), read.k)
     every = proportion(int(read.suspects.sum()), len(read.suspects))
-    null = _null(read)
-    beyond, over_null = difference(first, every), difference(first, null)
-    found = beyond.low > 0 and over_null.low > 0 and beyond.value >= _EFFECT
+    null = _null(read, stream(artifacts.seed, "influence", "null sets"))
+    beyond = difference(first, every)
+    found = beyond.low > 0 and first.value > null.high and beyond.value >= _EFFECT
     errors = len(read.stored["errors"])
     reason = (
         f"Of the {read.k} training rows that raised the loss of the {errors} worst held-out errors "
@@ -112,13 +114,17 @@ def _scaled(stored: Arrays) -> np.ndarray:
     return np.asarray(stored["scores"] / stored["sizes"][:, None], dtype=float)
 
 
-def _null(read: _Reading) -> Interval:
-    # as many causeless errors at a time as there are real ones, pooled over the groups
+def _null(read: _Reading, rng: np.random.Generator) -> Interval:
+    # As many causeless errors at a time as there are real ones. The rows are the same ones, so
+    # that only which errors were asked is left to chance: the interval is that of resampling them.
     null, size = read.stored["null"].astype(float), len(read.stored["errors"])
-    groups = np.array_split(null, max(1, len(null) // size))
-    tops = [np.argsort(-g.mean(0), kind="stable")[: read.k] for g in groups]
-    share = float(np.mean([read.suspects[t].mean() for t in tops]))
-    return proportion(round(share * read.k), read.k)
+    shares = []
+    for _ in range(_SETS):
+        harm = null[rng.integers(0, len(null), size)].mean(axis=0)
+        shares.append(float(read.suspects[np.argpartition(-harm, read.k - 1)[: read.k]].mean()))
+    low, high = np.quantile(shares, [0.025, 0.975])
+    value = float(np.mean(shares))
+    return Interval(value, float(low), float(high), len(null), method="resampled sets of errors")
 
 
 def _read_part(read: _Reading) -> str:

@@ -18,7 +18,7 @@ DROP = 0.05
 _WEAK = 0.10  # below the other classes on rows of its own, a class is truly weak
 _STOP, _NO_STOP = 0.05, 0.02  # another length of training really brings so much, or no more
 _MOVED, _JUMP = 0.03, 0.25  # as the check's margin: points, and share of the larger error
-_MOST_FITS = 2  # of three, that change by more than that
+_SOME_FITS = 2  # of five, that surely change by more than that
 # Of these only models that the check has judged count as healthy: what could not alarm would make
 # the rate of false alarms look small.
 _JUDGED = ("coverage", "fragmentation", "influence", "stability")
@@ -84,7 +84,7 @@ _HAS: dict[str, Callable[[Result], bool]] = {
     "coverage": lambda r: r["case"]["defect"] == RARE and _present(r),
     "fragmentation": lambda r: r["case"]["defect"] == "islands" and _present(r),
     "influence": lambda r: r["case"]["defect"] in _WRONG_LABELS and r["case"]["model"] in _NETWORKS,
-    "stability": lambda r: "leaving_out" in r and _jumps(r["leaving_out"]) >= _MOST_FITS,
+    "stability": lambda r: "leaving_out" in r and _jumps(r["leaving_out"], 1.0) >= _SOME_FITS,
     "canaries": lambda r: "flips" in r and _harmed(r["flips"]),
     "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] >= _STOP,
     "memorizing_units": lambda r: r["case"]["defect"] == "memorized_units" and _present(r),
@@ -99,7 +99,7 @@ _HAS: dict[str, Callable[[Result], bool]] = {
 _HARMLESS: dict[str, Callable[[Result], bool]] = {
     "canaries": lambda r: "flips" in r and not _harmed(r["flips"], 0.5),
     "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] < _NO_STOP,
-    "stability": lambda r: "leaving_out" in r and not _jumps(r["leaving_out"], 0.5),
+    "stability": lambda r: "leaving_out" in r and not _jumps(r["leaving_out"], 0.0),
 }
 
 
@@ -112,10 +112,10 @@ def _harmed(flips: Result, share: float = 1.0) -> bool:
     return bool(flips["fitted"] >= INTERPOLATES and lost)
 
 
-def _jumps(found: Result, share: float = 1.0) -> int:
-    """How many fits change by the check's margin, or by a share of it."""
-    margins = [share * max(_MOVED, _JUMP * e) for e in found["errors"]]
-    return sum(abs(c) > m for c, m in zip(found["changes"], margins, strict=True))
+def _jumps(found: Result, noise: float) -> int:
+    """How many fits change by more than the check's margin, less so many sampling errors."""
+    told = zip(found["changes"], found["noise"], found["errors"], strict=True)
+    return sum(abs(c) - noise * e > max(_MOVED, _JUMP * larger) for c, e, larger in told)
 
 
 def _worst_drop(r: Result) -> float:

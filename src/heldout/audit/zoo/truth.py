@@ -19,7 +19,7 @@ from heldout.core.task import Task
 Checks = Mapping[str, CheckResult]
 
 _FITS = 3
-_LEFT_OUT = 0.1
+_LEFT_OUT, _PAIRS = 0.1, 5
 
 
 def stopping_gain(made: World, task: Task, checks: Checks) -> dict[str, Any]:
@@ -82,23 +82,25 @@ def leaving_out(made: World, task: Task, checks: Checks) -> dict[str, Any]:
     said of the mean change.
 
     With other seeds and other examples than the audit's. `changes` are errors without them minus
-    errors with all, `errors` the larger ones of both.
+    errors with all, `noise` their 95 % sampling errors, `errors` the larger ones of both.
     """
     x, y = _rows(made)
     inputs, n = from_native(x), len(task.splits["train"])
-    changes, errors = [], []
-    for k in range(_FITS):
+    changes, noise, errors = [], [], []
+    for k in range(_PAIRS):
         seed = derived_seed(task.seed, "zoo leaving out", k)
         kept = np.sort(stream(seed, "rows").permutation(n)[round(_LEFT_OUT * n) :])
         full, less = (
-            float((model(inputs).logits.argmax(axis=1) != y).mean())
+            (model(inputs).logits.argmax(axis=1) != y).astype(float)
             for model in (task.refit(seed=seed), task.refit(kept, seed))
         )
-        changes.append(less - full)
-        errors.append(max(less, full))
+        changes.append(float((less - full).mean()))
+        noise.append(1.96 * float((less - full).std()) / len(y) ** 0.5)
+        errors.append(max(float(less.mean()), float(full.mean())))
     said = checks["stability"].numbers.get("change")
     return {
         "changes": changes,
+        "noise": noise,
         "errors": errors,
         "said": None if said is None else said.value,
         "rows": len(y),
