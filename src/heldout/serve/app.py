@@ -1,0 +1,75 @@
+"""The application: middleware, routes, and what starts and stops with it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from heldout.serve.items import Library
+from heldout.serve.settings import Settings, secret_of
+from heldout.serve.site import Site
+from heldout.serve.storage.database import Database
+from heldout.serve.web.errors import add_errors
+from heldout.serve.web.headers import Guarded
+from heldout.serve.web.kept import Kept
+
+ROUTES = ("assets",)
+"""Files in `routes`; their routers are asked in this order."""
+
+
+def make_site(settings: Settings) -> Site:
+    """Open the database, bring it up to date, and load the library.
+
+    Raises:
+        StorageError: the database cannot be reached.
+        InputError: settings that cannot be used.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    database.upgrade()
+    return Site(settings, database, Library.load(), secret_of(settings))
+
+
+def create_app(site: Site) -> FastAPI:
+    """Return the ASGI application of a site.
+
+    Each file in `routes` may have a function `prepare(site)`, which is called here and can add to
+    `site.starting` and `site.stopping`.
+    """
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        for start in site.starting:
+            start()
+        yield
+        for stop in reversed(site.stopping):
+            stop()
+        site.database.close()
+
+    app = FastAPI(
+        title="Heldout",
+        version=version("heldout"),
+        description="Papers on how models generalize, with what was measured of each claim.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        middleware=[
+            Middleware(Guarded, settings=site.settings),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
+            Middleware(Kept, site=site),
+        ],
+    )
+    app.state.site = site
+    add_errors(app)
+    for name in ROUTES:
+        module = importlib.import_module(f"heldout.serve.routes.{name}")
+        if hasattr(module, "prepare"):
+            module.prepare(site)
+        app.include_router(module.router)
+    return app

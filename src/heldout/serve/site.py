@@ -1,0 +1,39 @@
+"""What every route works with: settings, database, library, and what is made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from heldout.serve.items import Library
+from heldout.serve.settings import Settings
+from heldout.serve.storage.database import Database
+
+
+@dataclass
+class Site:
+    """One page that is being served."""
+
+    settings: Settings
+    """What the operator has set."""
+    database: Database
+    """Votes, comments, subscribers, fetched papers, jobs."""
+    library: Library
+    """The shipped papers."""
+    secret: bytes = field(repr=False)
+    """Signs links, forms and visitors' cookies."""
+    starting: list[Callable[[], Any]] = field(default_factory=list)
+    """Called once when the page starts, in order."""
+    stopping: list[Callable[[], Any]] = field(default_factory=list)
+    """Called once when it stops."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What a room keeps for itself, by its name: the search index, the worker of jobs."""
+
+
+def site_of(request: Request) -> Site:
+    """Return the site that a request came to."""
+    found: Site = request.app.state.site
+    return found

@@ -1,0 +1,1 @@
+"""What the page's database holds: votes, comments, subscribers, fetched papers, jobs, verdicts."""

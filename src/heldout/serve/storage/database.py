@@ -1,0 +1,213 @@
+"""A connection to SQLite or PostgreSQL, its schema brought up to date, and its change counter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, update
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+
+from heldout.core.errors import HeldoutError, InputError, MissingExtraError
+from heldout.serve.storage.tables import state
+
+_BUSY_MS = 5000  # how long SQLite waits for another writer
+_FRESH_S = 1.0  # how old the change counter may be: changes by other processes show after this
+
+
+class StorageError(HeldoutError):
+    """The database is gone, locked or full; nothing of the change that failed was kept."""
+
+
+class Database:
+    """A pool of connections.
+
+    Args:
+        url: SQLAlchemy URL of SQLite or PostgreSQL.
+
+    Raises:
+        InputError: not such a URL.
+        MissingExtraError: PostgreSQL's driver is not installed.
+
+    >>> Database("sqlite://").name
+    'sqlite'
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self.name = self.engine.dialect.name
+        self._lock = threading.Lock()
+        self._generation, self._read_at = -1, 0.0
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection to read with.
+
+        Raises:
+            StorageError: the database cannot be reached.
+        """
+        with _told(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, visible: bool = True) -> Iterator[Connection]:
+        """Give a connection whose changes are kept all together at the end, or not at all.
+
+        Args:
+            visible: whether a visitor could see the change; pages are then made anew.
+
+        Raises:
+            StorageError: the database is gone, locked by another program, or full.
+        """
+        with _told(), self.engine.connect() as plain:
+            connection = plain.execution_options(heldout_writes=True)
+            with connection.begin():
+                yield connection
+                if visible:
+                    touch(connection)
+        if visible:
+            with self._lock:
+                self._read_at = 0.0
+
+    def generation(self) -> int:
+        """Return a number that differs after every visible change; at most a second old.
+
+        While the database cannot be reached it is the last one known, so that pages that are
+        already made can still be shown.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if now - self._read_at < _FRESH_S:
+                return self._generation
+            self._read_at = now  # before the query: of many requests one asks
+        try:
+            with self.read() as connection:
+                found = connection.execute(
+                    select(state.c.value).where(state.c.name == "generation")
+                ).scalar()
+        except StorageError:
+            return self._generation
+        with self._lock:
+            self._generation = int(found or 0)
+            return self._generation
+
+    def upgrade(self) -> None:
+        """Make the tables, or bring those of an older version up to date.
+
+        Raises:
+            StorageError: the database cannot be reached or written.
+            InputError: the database was made by a newer version.
+        """
+        if self._is_current():
+            return  # without the time that importing Alembic takes
+        from alembic import command
+        from alembic.util import CommandError
+
+        try:
+            with _told(), self.engine.connect() as plain:
+                connection = plain.execution_options(heldout_writes=True)
+                with connection.begin():
+                    command.upgrade(alembic_config(connection), "head")
+        except CommandError as error:
+            raise InputError(
+                f"database {make_url(str(self.engine.url)).render_as_string()} ({error})",
+                "one that this version of Heldout can read",
+                "upgrade Heldout, or choose another --database",
+            ) from error
+
+    def _is_current(self) -> bool:
+        folder = Path(__file__).with_name("migrations") / "versions"
+        newest = max(path.name.partition("_")[0] for path in folder.glob("[0-9]*.py"))
+        with self.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return False
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return bool(found == newest)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+
+def touch(connection: Connection) -> None:
+    """Count one change, within the transaction of the change itself."""
+    connection.execute(
+        update(state).where(state.c.name == "generation").values(value=state.c.value + 1)
+    )
+
+
+def alembic_config(connection: Connection) -> Any:
+    """Return Alembic's configuration for the migrations that are shipped beside this file."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError("a database URL that cannot be read", _EXPECTED, _HINT) from error
+    name = parsed.get_backend_name()
+    if name == "sqlite":
+        return _sqlite(url, memory=parsed.database in (None, "", ":memory:"))
+    if name != "postgresql":
+        raise InputError(f"a {name} database", _EXPECTED, _HINT)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        return create_engine(parsed, pool_size=10, max_overflow=20, pool_pre_ping=True,
+                             pool_timeout=5, connect_args={"connect_timeout": 5})  # fmt: skip
+    except (ImportError, NoSuchModuleError) as error:
+        raise MissingExtraError("psycopg", "postgres") from error
+
+
+def _sqlite(url: str, memory: bool) -> Engine:
+    if memory:  # one connection, or each would see a database of its own
+        from sqlalchemy.pool import StaticPool
+
+        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        # The driver would begin transactions late, after the first read; see `begin` below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+                     f"busy_timeout={_BUSY_MS}"):  # fmt: skip
+            cursor.execute(f"PRAGMA {line}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and then writes would fail at once, and not wait, when
+        # another one has written in between.
+        writes = connection.get_execution_options().get("heldout_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+_EXPECTED = "sqlite:///FILE or postgresql://USER@HOST/NAME"
+_HINT = "leave --database out for SQLite in the data folder"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StorageError(str(error.orig).splitlines()[0]) from error
+    except SQLAlchemyError as error:
+        if "QueuePool limit" in str(error) or "timeout" in str(error).lower():
+            raise StorageError("every connection to the database is in use") from error
+        raise

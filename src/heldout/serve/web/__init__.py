@@ -1,0 +1,1 @@
+"""What all pages share: templates, forms, headers, limits, and pages that are kept."""
