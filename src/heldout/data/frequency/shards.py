@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from heldout.core.errors import InputError, MissingExtraError
+from heldout.data.frequency.tars import Texts, read_texts
 
 KINDS = (".parquet", ".tar", ".tar.gz", ".tgz", ".jsonl", ".jsonl.gz", ".txt", ".txt.gz")
 """Endings that are read."""
@@ -81,12 +84,49 @@ def _parquet(path: Path, column: str) -> Iterator[Any]:
         rows = 0
         for batch in file.iter_batches(_BATCH, columns=[column], use_threads=False):
             rows += batch.num_rows
+            batch.column(0).validate(full=True)  # whether it is UTF-8, which no reader checks
             yield batch.column(0)
         if rows != file.metadata.num_rows:
             raise _bad(path, f"{rows} of {file.metadata.num_rows} rows", "all rows")
 
 
 def _tar(path: Path, column: str) -> Iterator[Any]:
+    found = read_texts(path)
+    if found is None:
+        yield _by_tarfile(path, column)
+    elif found.kind == "txt":
+        yield _column(found)
+    else:
+        said = [
+            None if a < 0 else json.loads(found.data[a:b].tobytes())
+            for a, b in found.spans.tolist()
+        ]
+        if not any(isinstance(value, dict) and column in value for value in said):
+            raise _no_captions(path, column)
+        yield [_text(path, v.get(column)) if isinstance(v, dict) else None for v in said]
+
+
+def _column(found: Texts) -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "count") from error
+    sizes = found.spans[:, 1] - found.spans[:, 0]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    valid = pa.array(found.spans[:, 0] >= 0)
+    buffers = [valid.buffers()[1], pa.py_buffer(offsets), pa.py_buffer(found.data)]
+    column = pa.Array.from_buffers(pa.large_string(), len(sizes), buffers)
+    column.validate(full=True)  # whether it is UTF-8
+    return column
+
+
+def _no_captions(path: Path, column: str) -> ShardError:
+    return _bad(
+        path, f"no .txt member, and no .json member with {column!r}", "captions in the archive"
+    )
+
+
+def _by_tarfile(path: Path, column: str) -> list[str | None]:
     texts: dict[str, str | None] = {}
     from_json: dict[str, str | None] = {}
     has_text = has_json = False
@@ -113,10 +153,8 @@ def _tar(path: Path, column: str) -> Iterator[Any]:
         at = tar.offset
     _check_end(path, at)
     if not has_text and not has_json and texts:
-        raise _bad(
-            path, f"no .txt member, and no .json member with {column!r}", "captions in the archive"
-        )
-    yield list(texts.values()) if has_text else [from_json.get(key) for key in texts]
+        raise _no_captions(path, column)
+    return list(texts.values()) if has_text else [from_json.get(key) for key in texts]
 
 
 def _check_end(path: Path, at: int) -> None:
@@ -124,8 +162,8 @@ def _check_end(path: Path, at: int) -> None:
     # empty blocks at the end say that nothing is missing.
     packed = path.name.lower().endswith("gz")
     with gzip.open(path) if packed else path.open("rb") as file:
-        file.seek(max(0, at - 512))
-        if b"\0" * 1024 not in file.read(4096):
+        file.seek(at)
+        if file.read(1024) != b"\0" * 1024:
             raise _bad(path, "it ends without the archive's end mark", "a whole archive")
 
 
