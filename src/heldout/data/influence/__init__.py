@@ -10,13 +10,16 @@ a fit and additive over the data; `score_blocks` yields scores by blocks of quer
 """
 
 from .batches import Batch, batches
+from .core import Core, fit_core
 from .covariance import Covariance
+from .curvature import DampedCurvature, conjugate_gradients, mean_eigenvalue
 from .dense import dense_ggn_influence
 from .estimator import EKFAC
 from .factors import Factors, LayerFactors, Progress, Stash, bases, corrected, covariances
 from .layers import Layer, find_layers
 from .losses import CausalLanguageModel, Classification, LossTask, Regression
 from .passes import FisherPass
+from .refine import Refining, refined_blocks, refined_pairwise
 from .scores import Block, Scoring, pairwise, score_blocks, self_scores
 from .store import load_factors, model_hash, save_factors
 
@@ -25,7 +28,9 @@ __all__ = [
     "Block",
     "CausalLanguageModel",
     "Classification",
+    "Core",
     "Covariance",
+    "DampedCurvature",
     "EKFAC",
     "Factors",
     "FisherPass",
@@ -33,18 +38,24 @@ __all__ = [
     "LayerFactors",
     "LossTask",
     "Progress",
+    "Refining",
     "Regression",
     "Scoring",
     "Stash",
     "bases",
     "batches",
+    "conjugate_gradients",
     "corrected",
     "covariances",
     "dense_ggn_influence",
     "find_layers",
+    "fit_core",
     "load_factors",
+    "mean_eigenvalue",
     "model_hash",
     "pairwise",
+    "refined_blocks",
+    "refined_pairwise",
     "save_factors",
     "score_blocks",
     "self_scores",
