@@ -91,11 +91,12 @@ def test_the_language_model_is_causal() -> None:
 
 
 def test_mean_eigenvalue_is_the_trace_of_the_whole_matrix() -> None:
-    from heldout.data.influence import EKFAC, Classification
+    from heldout.data.influence import EKFAC, Classification, mean_eigenvalue
 
     train, _, how = lds._data(TINY["retraining"], 3)
     net = lds._network(train, how, 3)
-    mean = lds._mean_eigenvalue(EKFAC(net, Classification(), fisher="exact").fit(train))
+    fitted = EKFAC(net, Classification(), fisher="exact").fit(train)
+    mean = mean_eigenvalue(fitted.factors_.layers)
     weights = list(net.parameters())
     p = net(train[0]).detach().softmax(1)
     total = 0.0
@@ -112,7 +113,8 @@ def test_tuning_asks_every_score_and_every_damping() -> None:
     few = TINY["labels"] | {"lengths": [1], "grid": [0.1, 1.0], "train": 60}
     assert len(labels.tuned(few, 5)) == 2 * 2 + 3
     few = TINY["retraining"] | {"grid": [0.1]}
-    assert set(lds.tuned(few, 5)) == {f"{k}@0.1" for k in (*lds.FACTORED, "dot", "blocks", "dense")}
+    names = (*lds.FACTORED, "refined", "core", "dot", "blocks", "dense")
+    assert set(lds.tuned(few, 5)) == {f"{k}@0.1" for k in names}
 
 
 def test_full_scale_reads_a_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

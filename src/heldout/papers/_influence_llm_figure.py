@@ -6,8 +6,9 @@ from typing import Any
 
 PANELS = {
     "retraining: LDS": {
-        "lds/dense": "dense GGN", "lds/blocks": "dense by layer", "lds/ekfac": "EK-FAC",
-        "lds/kfac": "K-FAC",
+        "lds/dense": "dense GGN", "lds/blocks": "dense by layer",
+        "lds/refined": "EK-FAC, 4 CG steps", "lds/core": "EK-FAC, exact core",
+        "lds/ekfac": "EK-FAC", "lds/kfac": "K-FAC",
         "lds/ekfac_empirical": "empirical Fisher", "lds/diagonal": "diagonal",
         "lds/dot": "gradient dot", "lds/shuffled": "rows shuffled",
     },

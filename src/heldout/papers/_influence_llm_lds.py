@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from heldout.bench.digits import digits
 from heldout.core.seeds import derived_seed, stream
-from heldout.data.influence import EKFAC, Classification, dense_ggn_influence, find_layers
+from heldout.data.influence import (
+    EKFAC,
+    Classification,
+    dense_ggn_influence,
+    find_layers,
+    mean_eigenvalue,
+)
 from heldout.data.influence_eval import (
     Perceptrons,
     agreement,
@@ -50,7 +56,7 @@ def retraining(settings: Settings, seed: int) -> dict[str, float]:
         return agreement(subsets @ scores.T, outcomes).mean.value
 
     found: dict[str, float] = {}
-    for name, score in _every(net, train, queries, seed).items():
+    for name, score in _every(net, train, queries, settings, seed).items():
         scores = score(damping.get(name, 0.0))
         found[f"lds/{name}"] = judged(scores)
         if name == "ekfac":
@@ -62,6 +68,9 @@ def retraining(settings: Settings, seed: int) -> dict[str, float]:
         "shuffled_minus_dot": at["shuffled"] - at["dot"],
         "ekfac_minus_dense": at["ekfac"] - at["dense"],
         "blocks_minus_dense": at["blocks"] - at["dense"],
+        "refined_minus_dense": at["refined"] - at["dense"],
+        "refined_minus_ekfac": at["refined"] - at["ekfac"],
+        "core_minus_dense": at["core"] - at["dense"],
         "ekfac_minus_kfac": at["ekfac"] - at["kfac"],
         "ekfac_minus_diagonal": at["ekfac"] - at["diagonal"],
         "exact_minus_empirical": at["ekfac"] - at["ekfac_empirical"],
@@ -79,7 +88,7 @@ def tuned(settings: Settings, seed: int) -> dict[str, float]:
     net = _network(train, how, seed)
     return {
         f"{name}@{g:g}": agreement(subsets @ score(g).T, outcomes).mean.value
-        for name, score in _every(net, train, queries, seed).items()
+        for name, score in _every(net, train, queries, settings, seed).items()
         for g in settings["grid"]
     }
 
@@ -112,7 +121,7 @@ def spread(settings: Settings, seed: int) -> dict[str, float]:
 
 
 def _every(
-    net: nn.Module, train: Labelled, queries: Labelled, seed: int
+    net: nn.Module, train: Labelled, queries: Labelled, settings: Settings, seed: int
 ) -> dict[str, Callable[[float], np.ndarray]]:
     # scores by name, as functions of the damping in multiples of the mean eigenvalue
     task = Classification()
@@ -121,7 +130,10 @@ def _every(
         fitted = EKFAC(net, task, kind=kind, fisher=fisher, seed=seed).fit(train)  # type: ignore[arg-type]
         found[name] = _at(fitted, train, queries)
         if name == "ekfac":
-            mean = _mean_eigenvalue(fitted)
+            mean = mean_eigenvalue(fitted.factors_.layers)
+            core = fitted.core(train, settings["core"])
+            found["refined"] = _at(fitted, train, queries, refine=settings["refine"])
+            found["core"] = _at(fitted, train, queries, core=core)
     dot = EKFAC(net, task, kind="identity").fit(train)
     found["dot"] = lambda multiple: dot.scores(queries, train)
 
@@ -138,20 +150,15 @@ def _every(
     return found
 
 
-def _at(fitted: EKFAC, train: Labelled, queries: Labelled) -> Callable[[float], np.ndarray]:
+def _at(
+    fitted: EKFAC, train: Labelled, queries: Labelled, **options: Any
+) -> Callable[[float], np.ndarray]:
     def scores(multiple: float) -> np.ndarray:
         fitted.damping = f"{multiple}mean"
-        found: np.ndarray = fitted.scores(queries, train)
+        found: np.ndarray = fitted.scores(queries, train, **options)
         return found
 
     return scores
-
-
-def _mean_eigenvalue(fitted: EKFAC) -> float:
-    # EK-FAC's eigenvalues are the diagonal of the turned matrix: their sum is the trace of G
-    layers = fitted.factors_.layers.values()
-    total = sum(float(f.eigenvalues.sum()) for f in layers)
-    return total / sum(f.eigenvalues.numel() for f in layers)
 
 
 def _data(settings: Settings, seed: int) -> tuple[Labelled, Labelled, Perceptrons]:

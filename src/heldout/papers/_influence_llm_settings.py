@@ -31,8 +31,9 @@ def _retraining(train: int, subsets: int, retrains: int, queries: int, steps: in
         "grid": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
         "damping": {
             "ekfac": 0.1, "ekfac_sampled": 0.1, "ekfac_empirical": 0.03, "kfac": 0.1,
-            "diagonal": 0.001, "blocks": 1.0, "dense": 1.0,
+            "diagonal": 0.001, "blocks": 1.0, "dense": 1.0, "refined": 1.0, "core": 1.0,
         },
+        "refine": 4, "core": 200,
     }  # fmt: skip
 
 
