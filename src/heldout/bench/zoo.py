@@ -19,7 +19,7 @@ from heldout.bench.defects import added_column, border_mark, leaked, wrong_label
 from heldout.bench.training import train_network
 from heldout.bench.zoo_cases import PEAK_SIZES, PEAKS, Case
 from heldout.bench.zoo_islands import DEFECTS as POOLED
-from heldout.bench.zoo_islands import dealt, pooled
+from heldout.bench.zoo_islands import dealt, pooled, unequal
 from heldout.bench.zoo_peaks import Path, path, readouts, stopped, wide
 from heldout.bench.zoo_rare import DEFECT as RARE
 from heldout.bench.zoo_rare import rare_classes
@@ -107,9 +107,12 @@ def world(case: Case) -> World:
         "shifted": shifted,
         "fit": fit,
     }
-    if case.defect == "healthy":  # of the training set alone: they say nothing of any test set
-        sites = dealt(len(y), stream(case.seed, case.id, "sites"))
-        arguments["groups"] = {"train": {"site": sites}}
+    sites = stream(case.seed, case.id, "sites")
+    if case.defect == "healthy":  # of the training set alone: other checks read those of test sets
+        arguments["groups"] = {"train": {"site": dealt(len(y), sites)}}
+    if case.defect == "rare_sites":
+        arguments["groups"] = {k: {"site": unequal(len(a), sites)} for k, a in
+                               (("train", y), ("test", yt))}  # fmt: skip
     return World(
         arguments, kinds, wrong, gone, cueless, twice, _path(case, arguments, n_classes, seed)
     )

@@ -26,8 +26,9 @@ class Case:
     features as examples, trained to the end), `stopped` (the same, stopped early),
     `interpolating` (single labels decide), `idle_complement` or `memorized_units` (see
     `heldout.bench.zoo_units`), `islands`, `bridged_islands` or `balanced_islands` (see
-    `heldout.bench.zoo_islands`), `rare_classes` (see `heldout.bench.zoo_rare`), or `unstable` (a
-    learning rate at which some trainings fail)."""
+    `heldout.bench.zoo_islands`), `rare_classes` (see `heldout.bench.zoo_rare`), `rare_sites` (a
+    healthy model whose examples are dealt to a large and a small site), or `unstable` (a learning
+    rate at which some trainings fail)."""
     level: float
     """Share of wrong labels or of leaked test rows, strength of the shortcut, features per
     example of a peak, share of a rare class that stays, a learning rate; else 0."""
@@ -89,10 +90,11 @@ def cases() -> list[Case]:
     pooled = neural[:3]  # the two sites of wine would have fewer rows than can be judged
     for fault, seeds in (("islands", 4), ("bridged_islands", 2), ("balanced_islands", 2)):
         found += [Case(d, m, fault, 0.0, s) for (d, m), s in _twice(pooled, seeds)]
-    for kept, seeds in ((0.05, 2), (0.3, 4)):
-        found += [Case(d, m, "rare_classes", kept, s) for (d, m), s in _twice(neural, seeds)]
+    for kept in (0.05, 0.2):
+        found += [Case(d, m, "rare_classes", kept, s) for (d, m), s in _twice(neural)]
+    found += [Case(d, m, "rare_sites", 0.0, s) for (d, m), s in _twice(pairs[:8])]
     for m, rate in (("cnn", 0.05), ("mlp", 0.16)):
-        found += [Case("digits", m, "unstable", rate, s) for s in _seeds(6)]
+        found += [Case("digits", m, "unstable", rate, s) for s in _seeds(4)]
     return found
 
 

@@ -100,6 +100,16 @@ def dealt(n: int, rng: np.random.Generator) -> np.ndarray:
     return names[rng.permutation(np.arange(n) % min(4, max(2, n // 60)))]
 
 
+def unequal(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Deal examples at random to a large site and a small one, of about 15 %: rare for no reason.
+
+    >>> names, counts = np.unique(unequal(1000, np.random.default_rng(0)), return_counts=True)
+    >>> names.tolist(), bool(abs(counts[1] - 150) < 40)
+    (['north', 'south'], True)
+    """
+    return np.where(rng.random(n) < 0.85, "north", "south")
+
+
 def _sites(
     y: np.ndarray, n_classes: int, defect: str, rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:

@@ -52,17 +52,22 @@ def test_islands_count_where_the_model_follows_them():
 
 
 def test_rare_classes_count_by_what_rarity_truly_costs():
-    def planted(loss, present):
-        return {"planted": {"present": present}, "rare": {"truth": loss, "said": 0.3}}
+    def planted(loss):
+        truth = {"present": float(loss >= 0.1), "loss": loss}
+        return {"planted": truth, "rare": {"truth": loss, "said": 0.3}}
 
+    alarm, unasked = {"coverage": "warning"}, {"coverage": "not_applicable"}
     results = [
-        _result(1, "rare_classes", {"coverage": "failed"}, **planted(0.4, 1.0)),
-        _result(3, "rare_classes", {"coverage": "warning"}, **planted(0.02, 0.0)),
-        _result(1, "healthy", {"coverage": "not_applicable"}),
+        _result(1, "rare_classes", {"coverage": "failed"}, **planted(0.4)),
+        _result(3, "rare_classes", alarm, **planted(0.02)),
+        _result(5, "rare_classes", alarm, **planted(0.07)),  # in between
+        _result(1, "rare_sites"),
+        _result(1, "healthy", unasked),
     ]
-    assert _rates(results, "coverage") == [(1.0, 1), (1.0, 1)]
+    assert _rates(results, "coverage") == [(1.0, 1), (0.5, 2)]
+    assert _rates(results, "fragmentation") == [None, (0.0, 2)]
     error = track_record(results)["checks"]["coverage"]["mean_absolute_error"]
-    assert error["value"] == pytest.approx((0.1 + 0.28) / 2) and error["n"] == 2
+    assert error["value"] == pytest.approx((0.1 + 0.28 + 0.23) / 3, abs=1e-4) and error["n"] == 3
 
 
 def test_influence_is_asked_of_networks_with_wrong_labels_with_and_without_fit():
@@ -150,10 +155,10 @@ def test_healthy_models_have_sites_that_say_nothing_in_training_alone():
         assert len(counts) == sites and max(counts) - min(counts) <= 1 and min(counts) >= 55
 
 
-def test_the_reporting_half_grows_by_thirty_cases():
-    late = {"islands", "bridged_islands", "balanced_islands", "rare_classes", "unstable"}
-    new = [c for c in cases() if c.defect in late]
-    assert len(new) == 60 and sum(c.half == "report" for c in new) == 30
+def test_the_reporting_half_grows_by_32_cases():
+    late = {"islands", "bridged_islands", "balanced_islands", "rare_classes", "rare_sites"}
+    new = [c for c in cases() if c.defect in (*late, "unstable")]
+    assert len(new) == 64 and sum(c.half == "report" for c in new) == 32
     assert {c.modes for c in new if c.defect == "unstable"} == {(True,)}
     assert {c.modes for c in new if c.defect != "unstable"} == {(False,)}
 

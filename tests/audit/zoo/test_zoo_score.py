@@ -214,7 +214,8 @@ def test_old_cases_keep_their_names_and_each_has_its_modes():
     assert every[185].id == "overtrained-0.2-wine-mlp-23"
     assert {c.defect for c in every[186:]} == {
         "peak", "stopped", "interpolating", "idle_complement", "memorized_units", "islands",
-        "bridged_islands", "balanced_islands", "rare_classes", "unstable",
+        "bridged_islands", "balanced_islands", "rare_classes", "rare_sites",
+        "unstable",
     }  # fmt: skip
     assert {c.modes for c in every if c.defect == "interpolating"} == {(True,)}
     assert {c.modes for c in every if c.defect in ("peak", "leakage")} == {(False,)}

@@ -24,6 +24,7 @@ _SOME_FITS = 2  # of five, that surely change by more than that
 _JUDGED = ("coverage", "fragmentation", "influence", "stability")
 _ALARMS = ("warning", "failed")
 _ANSWERS = ("passed", *_ALARMS)
+_DEALT = "rare_sites"  # by chance, so that no check should find anything in them
 
 
 def has_defect(name: str, r: Result) -> bool:
@@ -68,8 +69,7 @@ def alarmed(name: str, r: Result) -> bool:
 
 
 _PLANTED: dict[str, tuple[str, ...]] = {
-    "coverage": (RARE,),
-    "fragmentation": POOLED,
+    "fragmentation": (*POOLED, _DEALT),
     "memorizing_units": ("memorized_units",),
     "shortcuts": ("idle_complement",),
 }
@@ -98,6 +98,10 @@ _HAS: dict[str, Callable[[Result], bool]] = {
 # Of these the truth is measured too; what lies between harm and no harm is counted nowhere.
 _HARMLESS: dict[str, Callable[[Result], bool]] = {
     "canaries": lambda r: "flips" in r and not _harmed(r["flips"], 0.5),
+    "coverage": lambda r: (
+        r["case"]["defect"] in ("healthy", _DEALT)
+        or (r["case"]["defect"] == RARE and r["planted"]["loss"] < DROP)
+    ),
     "overtraining": lambda r: "stopping" in r and r["stopping"]["truth"] < _NO_STOP,
     "stability": lambda r: "leaving_out" in r and not _jumps(r["leaving_out"], 0.0),
 }

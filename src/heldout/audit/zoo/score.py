@@ -27,11 +27,13 @@ def track_record(results: Iterable[Result]) -> dict[str, Any]:
     and over those that cost it less than 5; of overtraining, over models to which another length
     of training really brings 5 points or more, and less than 2; of canaries, over models whose
     fits learn flipped labels and really lose half of what a nearest neighbour would, and over
-    those that do not or lose less than a quarter; of stability, over models whose error really
-    changes that much when a tenth of the examples is left out, and less than half of that; of
-    fragmentation and coverage, over planted islands and rare classes that truly cost accuracy,
-    and over planted ones that do not and healthy models that could be judged. Both with Wilson
-    intervals. Errors and precisions are means with bootstrap intervals over cases.
+    those that do not or lose less than a quarter; of stability, over models whose error
+    moves beyond the check's margin in two of five fits without a tenth of the examples, sampling
+    error apart, and over those where it does in none; of
+    fragmentation, over planted islands that a model follows, and over sites that it does not; of
+    coverage, over models whose rare classes lose 10 points by being rare, and over those that
+    lose less than 5 and sites that are rare for no reason. Both with Wilson intervals. Errors
+    and precisions are means with bootstrap intervals over cases.
 
     A result that lacks a check counts for the others only. `code` says which code said what of
     the reporting half, by number of results; "not kept" where an older version did not say.
