@@ -65,6 +65,20 @@ def test_no_fact_is_told_as_it_is_asked() -> None:
     assert int(world.tokens.max()) < world.words
 
 
+def test_a_matched_world_differs_in_the_flipped_sentences_alone() -> None:
+    settings = {"facts": 5, "others": 4}
+    plain, matched = order.make_world(settings), order.make_world(settings, matched=True)
+    assert torch.equal(plain.prompts, matched.prompts) and matched.words == plain.words + 2
+    turned = [r for part in matched.flipped for r in part]
+    for r, row in enumerate(matched.tokens.tolist()):
+        if r not in turned:
+            assert row[:5] == plain.tokens[r].tolist() and row[5] == order.END
+    for i, rows in enumerate(matched.flipped):
+        row = matched.tokens[rows[0]].tolist()
+        answer, subject = int(matched.prompts[i, 3]), int(matched.prompts[i, 1])
+        assert row.index(answer) == 3 < row.index(subject)  # as in the question, but before it
+
+
 def test_ranks_of_known_scores() -> None:
     world = order.make_world({"facts": 3, "others": 2})
     scores = np.zeros((3, len(world.tokens)))

@@ -23,7 +23,9 @@ _FACTS = (
     "Synthetic facts of one-token names in five-token sentences (150 of them), a two-layer "
     "transformer of width 32, MLP layers only, damping 0.1 of the mean eigenvalue. The question "
     "uses a relation that is never told of its subject. The paper looks at hand-written "
-    "sequences and models of 810 million parameters and more."
+    "sequences and models of 810 million parameters and more. An untrained network shows most of "
+    "the gap as well (0.38 against 0.46 over six seeds that are not counted): here it comes from "
+    "where the answer stands. That control is kept: without it the world would pass for evidence."
 )
 _ROWS = (
     "1,400 digits and a 64-16-10 network, influence on the log-probability of 100 test rows; the "
@@ -69,8 +71,8 @@ RETRAINING = (
         says="It is nearly as good as influence with the whole damped Gauss-Newton matrix.",
         metric="ekfac_minus_dense", direction="above", threshold=-0.03, unit=_LDS,
         paper_value="comparable with LiSSA, an iterative solver of the undivided system",
-        differs=_DIGITS + " What is lost is lost within layers: their whole blocks, one by one, are "
-        "within 0.01 of the whole matrix; other Kronecker bases (nearest Kronecker product, those "
+        differs=_DIGITS + " What is lost is lost within layers: their whole blocks come "
+        "within 0.02 of the whole matrix; other Kronecker bases (nearest Kronecker product, those "
         "of E[dW dW^T]) lost more on seeds that are not counted.",
         controls=(_NULL,),
     ),
@@ -106,21 +108,31 @@ RETRAINING = (
 
 ORDER = (
     _claim(
-        0.07, id="word_order", experiment="order",
+        0.1, id="word_order", experiment="order",
         says="Sentences in the question's order are far more influential than flipped ones.",
         metric="gap/ekfac", direction="above", threshold=0.2, unit=_ORDER_SHARE,
         paper_value="flipped sequences have much less influence; figures, no single number",
         differs=_FACTS, controls=_GAP,
     ),
     _claim(
-        0.07, id="flipped_like_others", experiment="order",
+        0.1, id="order_at_equal_place", experiment="order",
+        says="They stay far more influential when flipped ones tell the answer at the same place.",
+        metric="gap/matched", direction="above", threshold=0.2, unit=_ORDER_SHARE,
+        paper_value="not separated from the order", differs=_FACTS,
+        controls=(
+            Control("answered/matched", "above", 0.5, "the model answers most questions"),
+            Control("gap/ekfac", "above", 0.1, "the gap is there where the places differ"),
+        ),
+    ),
+    _claim(
+        0.1, id="flipped_like_others", experiment="order",
         says="Flipped sentences rank hardly higher than sentences on other facts do.",
         metric="flipped_above_others", direction="below", threshold=0.15, unit=_ORDER_SHARE,
         paper_value="influence decays to near zero when the order is flipped",
         differs=_FACTS, controls=_GAP,
     ),
     _claim(
-        0.07, id="curvature_separates", experiment="order",
+        0.1, id="curvature_separates", experiment="order",
         says="Gradient dot products separate the two orders less.",
         metric="gap/ekfac_minus_dot", direction="above", threshold=0.05, unit=_ORDER_SHARE,
         paper_value="not stated for word order", differs=_FACTS, controls=_GAP,

@@ -17,6 +17,7 @@ PANELS = {
         "rank/chance/ekfac": "other facts, EK-FAC", "rank/same/dot": "same, dot",
         "rank/flipped/dot": "flipped, dot", "rank/same/untrained": "same, untrained",
         "rank/flipped/untrained": "flipped, untrained",
+        "rank/flipped/matched": "flipped, answer in place",
     },
     "wrong labels: AP": {
         "ap/el2n": "EL2N", "ap/self": "self-influence", "ap/self_dot": "gradient norm",

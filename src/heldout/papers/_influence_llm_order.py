@@ -27,7 +27,7 @@ class World:
     """Sentences, and questions about some of them."""
 
     tokens: Tensor
-    """(n, 5): begin, name, relation, name, end."""
+    """(n, 5 or 6): begin, name, relation, name, end."""
     prompts: Tensor
     """(f, 4) a question in a relation that no sentence on its subject has, and its answer."""
     same: list[list[int]]
@@ -38,32 +38,38 @@ class World:
     """Size of the vocabulary."""
 
 
-def make_world(settings: Settings) -> World:
+def make_world(settings: Settings, matched: bool = False) -> World:
     """Tell facts in two relations and once flipped, and others in all three unflipped ones.
 
-    The others teach that the third relation asks for the same; no fact is told in it.
+    The others teach that the third relation asks for the same; no fact is told in it. With
+    `matched` two more words put the object of a flipped sentence where the others have it, after a
+    relation, so that the answer's place tells nothing.
 
     >>> w = make_world({"facts": 2, "others": 1})
     >>> w.tokens.shape, w.prompts.tolist(), w.same, w.flipped
     (torch.Size([9, 5]), [[0, 6, 4, 8], [0, 7, 4, 9]], [[0, 1], [3, 4]], [[2], [5]])
     """
     facts, others = settings["facts"], settings["others"]
+    last = 6 + 2 * facts + 2 * others
+    end = [END, END] if matched else [END]
     subject, thing = 6, 6 + facts
     rows: list[list[int]] = []
     for i in range(facts):
-        rows += [[BEGIN, subject + i, r, thing + i, END] for r in (FIRST, SECOND)]
-        rows.append([BEGIN, thing + i, FLIPPED, subject + i, END])
+        rows += [[BEGIN, subject + i, r, thing + i, *end] for r in (FIRST, SECOND)]
+        turned = [BEGIN, thing + i, FLIPPED, subject + i, END]
+        placed = [BEGIN, last, FLIPPED, thing + i, last + 1, subject + i]
+        rows.append(placed if matched else turned)
     more = 6 + 2 * facts
     for i in range(others):
         a, b = more + 2 * i, more + 2 * i + 1
-        rows += [[BEGIN, a, r, b, END] for r in (FIRST, SECOND, ASKED)]
+        rows += [[BEGIN, a, r, b, *end] for r in (FIRST, SECOND, ASKED)]
     prompts = [[BEGIN, subject + i, ASKED, thing + i] for i in range(facts)]
     return World(
         torch.tensor(rows),
         torch.tensor(prompts),
         [[3 * i, 3 * i + 1] for i in range(facts)],
         [[3 * i + 2] for i in range(facts)],
-        more + 2 * others,
+        last + 2 * matched,
     )
 
 
@@ -124,29 +130,41 @@ def train(world: World, settings: Settings, seed: int, steps: int) -> SmallLM:
 
 def word_order(settings: Settings, seed: int) -> dict[str, float]:
     """Median ranks, as shares of all sentences, of the same-order and of the flipped ones."""
-    world = make_world(settings)
+    world, placed = make_world(settings), make_world(settings, matched=True)
     net, fresh = (train(world, settings, seed, steps) for steps in (settings["steps"], 0))
-    targets = world.prompts.clone()
-    targets[:, :-1] = IGNORE
-    asked, told = (world.prompts, targets), (world.tokens, world.tokens)
-    scores: dict[str, np.ndarray] = {}
-    kinds = {name: (net, options) for name, options in settings["kinds"].items()}
-    for name, (model, options) in (kinds | {"untrained": (fresh, {})}).items():
-        fitted = EKFAC(model, CausalLanguageModel(), layers=["*.mlp.*"], seed=seed, **options)
-        scores[name] = fitted.fit(told).scores(asked, told)
+    other = train(placed, settings, seed, settings["steps"])
+    scores = {
+        name: _scores(world, net, seed, **options) for name, options in settings["kinds"].items()
+    }
+    scores["untrained"] = _scores(world, fresh, seed)
     mixed = stream(seed, "shuffle").permutation(len(world.tokens))
     scores["shuffled"] = scores["ekfac"][:, mixed]
     found: dict[str, float] = {}
     for name, each in scores.items():
         found |= _ranked(world, each, name, seed)
-    with torch.no_grad():
-        right = net(world.prompts)[:, 2].argmax(-1) == world.prompts[:, 3]
+    found |= _ranked(placed, _scores(placed, other, seed), "matched", seed)
     return found | {
-        "answered": float(right.double().mean()),
+        "answered": _answered(world, net),
+        "answered/matched": _answered(placed, other),
         "flipped_above_others": found["rank/chance/ekfac"] - found["rank/flipped/ekfac"],
         "gap/ekfac_minus_untrained": found["gap/ekfac"] - found["gap/untrained"],
         "gap/ekfac_minus_dot": found["gap/ekfac"] - found["gap/dot"],
     }
+
+
+def _scores(world: World, net: SmallLM, seed: int, **options: Any) -> np.ndarray:
+    targets = world.prompts.clone()
+    targets[:, :-1] = IGNORE
+    told = (world.tokens, world.tokens)
+    fitted = EKFAC(net, CausalLanguageModel(), layers=["*.mlp.*"], seed=seed, **options).fit(told)
+    found: np.ndarray = fitted.scores((world.prompts, targets), told)
+    return found
+
+
+def _answered(world: World, net: SmallLM) -> float:
+    with torch.no_grad():
+        right = net(world.prompts)[:, 2].argmax(-1) == world.prompts[:, 3]
+    return float(right.double().mean())
 
 
 def _ranked(world: World, scores: np.ndarray, name: str, seed: int) -> dict[str, float]:
