@@ -21,6 +21,7 @@ class Queries:
         self.layer, self.rank = layer, rank
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self._matrices: Tensor | None = None
+        self._blocks: list[Tensor] | None = None
         self._flat: tuple[Tensor, ...] | None = None
         self._factors: tuple[Tensor, Tensor] | None = None
 
@@ -54,13 +55,34 @@ class Queries:
             return _by_rank(self.factors(), a, d).sum(2)
         if a.shape[1] == 1 and self.pairs:
             return self._by_rows(a[:, 0], d[:, 0])
-        return _by_entries(self.matrices(), a, d)
+        return self._by_entries(a, d)
 
     def token_scores(self, a: Tensor, d: Tensor) -> Tensor:
         """Return products with each position's d_t a_t^T, (q, n, T)."""
         if self.rank is not None:
             return _by_rank(self.factors(), a, d)
         return _by_positions(self.matrices(), a, d)
+
+    def _by_entries(self, a: Tensor, d: Tensor) -> Tensor:
+        # Training gradients in blocks of rows, then one product of each with all queries'. Rows are
+        # along the wider side, so that a block is small enough to be in the cache still when it is
+        # multiplied; the queries' blocks are laid out once for all batches.
+        wide, narrow = (d, a) if d.shape[2] >= a.shape[2] else (a, d)
+        if self._blocks is None:
+            made = self.matrices() if wide is d else self.matrices().transpose(1, 2)
+            self._blocks = [
+                part.flatten(1).contiguous() for part in made.split(_block(made.shape[1]), 1)
+            ]
+            self._matrices = None
+        rows, out = _block(wide.shape[2]), a.new_zeros(len(a), len(self._blocks[0]))
+        size = max(1, BLOCK_FLOATS // (rows * narrow.shape[2]))
+        for i in range(0, len(a), size):
+            for left, turned in zip(
+                self._blocks, wide[i : i + size].transpose(1, 2).split(rows, 1), strict=True
+            ):
+                part = torch.bmm(turned, narrow[i : i + size])
+                out[i : i + size].addmm_(part.flatten(1), left.t())
+        return out.t()
 
     def _by_rows(self, a: Tensor, d: Tensor) -> Tensor:
         # One position each: beside the staircase <d_q a_q^T, d_i a_i^T> = (d_q . d_i)(a_q . a_i);
@@ -125,18 +147,9 @@ def _outer(d: Tensor, a: Tensor, weights: Tensor | None = None) -> Tensor:
     return (made if weights is None else made.mul_(weights)).flatten(1)
 
 
-def _by_entries(matrices: Tensor, a: Tensor, d: Tensor) -> Tensor:
-    # Training gradients in blocks of rows and examples, then one product with all queries.
-    q, n_out, n_in = matrices.shape
-    out = a.new_zeros(q, len(a))
-    rows = max(1, min(n_out, 4 * BLOCK_FLOATS // (32 * n_in)))
-    size = max(32, BLOCK_FLOATS // (rows * n_in))
-    for r in range(0, n_out, rows):
-        left = matrices[:, r : r + rows].flatten(1)
-        for i in range(0, len(a), size):
-            part = torch.bmm(d[i : i + size, :, r : r + rows].transpose(1, 2), a[i : i + size])
-            out[:, i : i + size].addmm_(left, part.flatten(1).t())
-    return out
+def _block(width: int) -> int:
+    # rows of about equal blocks of at most 64
+    return -(-width // -(-width // 64))
 
 
 def _by_positions(matrices: Tensor, a: Tensor, d: Tensor) -> Tensor:

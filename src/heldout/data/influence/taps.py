@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from heldout.core.borrow import borrowed
 from heldout.core.errors import InputError
 
-from .batches import Batch
+from .batches import Batch, nested
 from .layers import Layer
 
 Receive = Callable[[str, Tensor, Tensor], None]
@@ -63,9 +63,11 @@ class Taps:
         """Run the model on a batch and return its outputs."""
         self.seen.clear()
         self.batch = batch
+        # the anchor is the only way for gradients in, so that they all pass through it
+        inputs = nested(batch.inputs, lambda t: t.detach())
         device = next(self.model.parameters()).device
         self.anchor = torch.zeros((), requires_grad=True, device=device)
-        outputs = batch.call(self.model)
+        outputs = replace(batch, inputs=inputs).call(self.model)
         missing = [name for name in self.layers if name not in self.seen]
         if missing:
             raise InputError(
@@ -104,6 +106,14 @@ class Taps:
             if len(found) == len(self.seen[name]):
                 self._finish(name)
 
+        # Beyond the first layers the pass comes by anyway, and a hook saves what autograd does for
+        # a view that was changed: a zero-filled buffer and two copies. On the base, for an in-place
+        # activation after the layer leaves the view out of the graph.
+        base = out._base if out._base is not None else out
+        if base.requires_grad and base.numel() == out.numel() and base.is_contiguous():
+            shape = out.shape
+            base.register_hook(lambda grad: arrived(grad.reshape(shape)))
+            return out
         return _Tap.apply(out, self.anchor, arrived)
 
     def _finish(self, name: str) -> None:
