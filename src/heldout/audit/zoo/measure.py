@@ -161,7 +161,7 @@ def _flips(seen: Audited) -> Part:
 
 
 def _leaving_out(seen: Audited) -> Part:
-    if seen.checks["stability"].status in ("not_applicable", "could_not_run"):
+    if seen.checks["stability"].status == "not_applicable":
         return {}
     return {"leaving_out": leaving_out(seen.made, seen.task, seen.checks)}
 

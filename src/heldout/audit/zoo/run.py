@@ -117,6 +117,8 @@ def extended(
     needed = {"predictions"}
     for name in checks:
         needed.update(CHECKS[name].CHECK.needs, CHECKS[name].CHECK.uses)
+    if "stability" in needed:
+        needed.add("refits")  # its fits to all examples, within a share of the time of their own
     with tempfile.TemporaryDirectory() as out:
         with borrowed(task.classifier.model, evaluating=False):
             speed = measure_speed(task)
