@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from _common import environment
 from torch import Tensor, nn
 
 from heldout.core.pergrad import gradient_norms, plan_gradients
@@ -301,14 +300,7 @@ def main() -> None:
             "small": "the transformer with width 64, 32 tokens, 64 rows",
         },
         "results": results,
-        "environment": {
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "cores": os.cpu_count(),
-            "load_before": load,
-            **{package: version(package) for package in packages},
-        },
+        "environment": environment(packages, load_before=load),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
