@@ -170,14 +170,49 @@ def test_processes_give_the_same_counts_and_name_bad_shards(tmp_path: Path) -> N
     assert list(found.skipped) == [str(tmp_path / "z.jsonl")]
 
 
+def spoil(folder: Path) -> list[str]:
+    """Bad shards of every sort beside the good ones; returns their paths, sorted."""
+    table = pa.table({"caption": [str(i) for i in range(500)]})
+    pq.write_table(table, folder / "u.parquet")
+    (folder / "u.parquet").write_bytes((folder / "u.parquet").read_bytes()[:-100])
+    pq.write_table(table.rename_columns(["text"]), folder / "v.parquet")
+    raw = pa.array([b"dog", b"caf\xe9"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"caption": raw}), folder / "w.parquet")
+    path = tar_of(folder / "x.tar", captions(20, 9))
+    path.write_bytes(path.read_bytes()[:9000])
+    tar_of(folder / "y.tar", [None] * 4)
+    (folder / "z.jsonl").write_text("{")
+    return [str(folder / f"{n}") for n in ("u.parquet", "v.parquet", "w.parquet", "x.tar", "y.tar",
+                                           "z.jsonl")]  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_bad_shards_leave_every_engine_with_the_same_counts(tmp_path: Path, engine: Any) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    write(tmp_path)
+    wanted = count_shards([tmp_path], MATCHER).counts
+    bad = spoil(tmp_path)
+    found = count_shards([tmp_path], MATCHER, engine=engine, skip_bad=True)
+    assert sorted(found.skipped) == bad and found.shards == 7
+    assert found.counts.by_name() == wanted.by_name()
+    assert found.counts.captions == wanted.captions
+    assert all(Path(path).name in why for path, why in found.skipped.items())
+    if engine == "ray":
+        return
+    for path in bad:
+        with pytest.raises(ShardError, match=Path(path).name):
+            count_shards([path], MATCHER)
+
+
 @pytest.mark.slow
-def test_ray_gives_the_same_counts(tmp_path: Path) -> None:
+def test_ray_stops_at_a_bad_shard_without_the_flag(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     write(tmp_path)
-    (tmp_path / "z.jsonl").write_text("{")
-    found = count_shards([tmp_path], MATCHER, engine="ray", skip_bad=True)
-    here = count_shards([tmp_path], MATCHER, skip_bad=True)
-    assert found.counts.by_name() == here.counts.by_name() and found.skipped == here.skipped
+    path = tmp_path / "a.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ShardError, match=r"a\.parquet"):
+        count_shards([tmp_path], MATCHER, engine="ray")
 
 
 def test_refusals(tmp_path: Path) -> None:
