@@ -16,16 +16,18 @@ from heldout.core.errors import InputError
 from heldout.data.influence import EKFAC, CausalLanguageModel, find_layers
 from heldout.data.influence.blocks import (
     Source,
-    load_directions,
     query_directions,
     read_scores,
-    save_directions,
     score_all,
     score_block,
 )
+from heldout.data.influence.directions import load_directions, save_directions
+from heldout.data.influence.found import Found
 from heldout.data.influence.page import write_page
-from heldout.data.influence.results import Found, results
-from heldout.data.influence.sharding import Group, factor_bytes, fit_factors, load_layer, processes
+from heldout.data.influence.processes import Group, processes
+from heldout.data.influence.results import results
+from heldout.data.influence.setup import Constructed
+from heldout.data.influence.sharding import factor_bytes, fit_factors, load_layer
 from heldout.data.influence.texts import query_batches, train_batches, with_facts
 from heldout.lm.installed_texts import Sequences
 
@@ -262,12 +264,18 @@ class _Links(HTMLParser):
 def test_page_is_self_contained_and_escapes(alone, tmp_path):
     data, same, flipped = with_facts(rows(12), [], lambda t: [], 0)
     found = Found(
-        alone, np.ones(3), np.ones(3), np.full(3, -2.0), data, QUERIES,
-        ["query", "query", "null"], same, flipped,
+        alone, np.ones(3), np.ones(3), np.full(3, -2.0), QUERIES,
+        ["query", "query", "null"], Constructed(data, same, flipped),
     )  # fmt: skip
     made = results(found, _Tokens(), top=4)
     made |= {"agreement": None, "peak_gb": 1.0, "versions": {}, "layer_names": ["a"] * 6}
-    made["settings"] = {"model": "<b>", "fit_sequences": 1, "rank": 8, "dtype": "float32"}
+    made["settings"] = {
+        "model": "<b>",
+        "untrained": False,
+        "fit_sequences": 1,
+        "rank": 8,
+        "dtype": "float32",
+    }
     write_page(made, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     links = _Links()

@@ -7,6 +7,7 @@ since that asks for an inference engine that is not needed here.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def load_causal_lm(
         gguf_file: name of a GGUF file in the folder, where the weights are in one.
 
     Raises:
-        InputError: no such folder.
+        InputError: no such folder, or one that transformers cannot read (no weights, ...).
         MissingModelError: transformers (or its reader of GGUF) is not installed.
     """
     if not folder.is_dir():
@@ -93,8 +94,49 @@ def load_causal_lm(
             model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how)
         except ImportError as error:  # gguf, accelerate
             raise MissingModelError(f"{error}; try: {INSTALL}") from error
+        except (OSError, ValueError, KeyError, RuntimeError, _damaged()) as error:
+            raise InputError(
+                f"model '{folder}' that cannot be read: {str(error).strip().splitlines()[0][:200]}",
+                "a folder with config.json, weights and a tokenizer",
+                "write it with save_pretrained of model and tokenizer",
+            ) from error
     model.config.use_cache = False
     return model.eval(), tokenizer
+
+
+def untrained(model: nn.Module, seed: int) -> nn.Module:
+    """Return a model of the same configuration with weights drawn by its own rule, untrained.
+
+    What the rule is stands in the configuration (`initializer_range`); a file of weights may not
+    carry it, and the library's default is taken then.
+
+    Args:
+        model: from transformers; not changed.
+        seed: of the weights. The global generator is as before.
+
+    Raises:
+        InputError: a model without a configuration.
+    """
+    config = copy.deepcopy(getattr(model, "config", None))
+    if config is None:
+        raise InputError(type(model).__name__, "a transformers model with .config", "smollm2")
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    first = next(model.parameters())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        build: Any = type(model)
+        fresh: nn.Module = build(config)
+    return fresh.to(first.device, first.dtype).eval()
+
+
+def _damaged() -> type[Exception]:
+    # what the reader of safetensors raises on a truncated file
+    try:
+        from safetensors import SafetensorError
+    except ImportError:
+        return OSError
+    return SafetensorError
 
 
 @contextmanager

@@ -12,11 +12,26 @@ import torch
 from torch import nn
 
 from .batches import Batch
-from .blocks import Directions, Source, score_block
+from .blocks import Source, score_block
+from .directions import Directions
 from .layers import Layer, find_layers
 from .losses import LossTask
+from .memory import Shapes, factor_size, work_size
 from .scores import Scoring, pairwise
 from .sharding import load_layer
+
+FEW = 6
+"""Layers that are compared."""
+
+
+def agreement_size(shapes: Shapes, parameters: int, directions: int) -> int:
+    """Return the bytes that `agreement` needs: a float32 model, its layers' factors, directions.
+
+    >>> agreement_size([(3, 2)], 10, 100)
+    1528
+    """
+    largest = max((factor_size(*s) for s in shapes), default=0)
+    return 4 * parameters + FEW * 2 * largest + work_size(shapes) + directions
 
 
 def agreement(
@@ -27,7 +42,7 @@ def agreement(
     train: Sequence[Batch],
     source: Source,
     directions: Directions,
-    few: int = 6,
+    few: int = FEW,
 ) -> dict[str, float]:
     """Compare scores as they are made with float32 and whole gradients, on a few layers.
 

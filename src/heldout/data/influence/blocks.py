@@ -16,33 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heldout.core.errors import InputError, MissingExtraError
-from heldout.core.files import read_arrays, write_arrays, write_bytes
+from heldout.core.errors import InputError
+from heldout.core.files import read_arrays, write_arrays
 
 from .batches import Batch
+from .directions import Directions
 from .layers import Layer
 from .losses import LossTask
 from .passes import run_gradients
 from .precondition import preconditioned, preconditioner
+from .processes import Group, Say
 from .products import low_rank
-from .sharding import Group, Say, load_layer
+from .sharding import load_layer
 from .taps import Receive, tapping
-
-
-@dataclass
-class Directions:
-    """Queries' preconditioned gradients by layer, q queries at rank r."""
-
-    u: dict[str, Tensor]
-    """(n_out, q, r)."""
-    v: dict[str, Tensor]
-    """(n_in, q, r)."""
-    size: np.ndarray
-    """(q,) sqrt(g^T (G + lambda)^-1 g) of each query's gradient: its scores' natural unit."""
-    kept: np.ndarray
-    """(q,) share of the squared preconditioned gradient that the rank keeps."""
-    measure: np.ndarray
-    """(q,) log p(completion | prompt) of each query."""
 
 
 @dataclass(frozen=True)
@@ -175,35 +161,6 @@ def _products(u: Tensor, v: Tensor, a: Tensor, d: Tensor) -> Tensor:
     right = a.flatten(0, 1).to(v.dtype) @ v.flatten(1)
     both = left.float().mul_(right.float()) if u.dtype != torch.float64 else left * right
     return both.view(n, t, q, r).sum(3).permute(2, 0, 1)
-
-
-def save_directions(found: Directions, path: Path) -> None:
-    """Write directions to a safetensors file, whole or not at all."""
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "weights") from error
-    tensors = {f"u/{k}": t.cpu() for k, t in found.u.items()}
-    tensors |= {f"v/{k}": t.cpu() for k, t in found.v.items()}
-    for name in ("size", "kept", "measure"):
-        tensors[name] = torch.from_numpy(getattr(found, name))
-    write_bytes(path, save(tensors))
-
-
-def load_directions(paths: Sequence[Path], device: torch.device) -> Directions:
-    """Read files of directions, queries one after the other."""
-    from safetensors.torch import load_file
-
-    parts = [load_file(path, device=str(device)) for path in paths]
-    found: dict[str, dict[str, Tensor]] = {"u": {}, "v": {}}
-    for key in list(parts[0]):
-        kind, _, name = key.partition("/")
-        if name:  # each file's tensor goes as soon as it is copied
-            found[kind][name] = torch.cat([part.pop(key) for part in parts], 1)
-    flat = {
-        k: torch.cat([part[k] for part in parts]).cpu().numpy() for k in ("size", "kept", "measure")
-    }
-    return Directions(found["u"], found["v"], flat["size"], flat["kept"], flat["measure"])
 
 
 def score_all(

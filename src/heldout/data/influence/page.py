@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def write_page(made: dict[str, Any], path: Path) -> None:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     env.globals.update(shade=shade, profile=profile, number=number)
-    write_text(path, env.get_template("influence.html").render(**made))
+    env.globals.update(strongest=strongest, times=times, line=line, band=band)
+    write_text(path, env.get_template("page.html").render(**made))
 
 
 def number(value: float | None) -> str:
@@ -60,3 +62,56 @@ def profile(values: list[float], width: int = 180, height: int = 32) -> list[dic
         }
         for i, v in enumerate(values)
     ]
+
+
+def strongest(pieces: list[str], tokens: list[float], count: int = 3) -> list[tuple[str, str]]:
+    """Return the tokens of largest size with their values, for readers who see no colours.
+
+    >>> strongest(["a", " b", "c"], [0.5, -2.0, 0.1], 2)
+    [('b', '-2'), ('a', '+0.5')]
+    """
+    order = sorted(range(len(tokens)), key=lambda i: -abs(tokens[i]))[:count]
+    return [
+        (pieces[i].strip() or repr(pieces[i])[1:-1], f"{tokens[i]:+.3g}")
+        for i in order
+        if tokens[i]
+    ]
+
+
+def times(gap: float | None) -> str:
+    """Return a gap in log rank as a factor of ranks.
+
+    >>> times(0.0), times(2.302585), times(None)
+    ('1.0', '10', '–')
+    """
+    if gap is None:
+        return "–"
+    factor = math.exp(min(gap, 700.0))
+    return f"{factor:.1f}" if factor < 10 else f"{factor:.0f}"
+
+
+PLOT = (48.0, 8.0, 352.0, 168.0)
+"""Left, top, right and bottom of the plot's axes, in the units of its drawing."""
+
+
+def line(parts: list[float], shares: list[float]) -> str:
+    """Return points of a line: parts on a logarithmic axis from the first to 1, shares 0 to 1.
+
+    >>> line([0.01, 1.0], [0.0, 1.0])
+    '48.0,168.0 352.0,8.0'
+    """
+    left, top, right, bottom = PLOT
+    first = math.log(parts[0])
+    return " ".join(
+        f"{left + (right - left) * (1 - math.log(p) / first):.1f},{bottom - (bottom - top) * s:.1f}"
+        for p, s in zip(parts, shares, strict=True)
+    )
+
+
+def band(parts: list[float], low: list[float], high: list[float]) -> str:
+    """Return points of the area between two lines.
+
+    >>> band([0.01, 1.0], [0.0, 0.5], [0.0, 1.0]).split()[-1]
+    '48.0,168.0'
+    """
+    return f"{line(parts, high)} {' '.join(reversed(line(parts, low).split()))}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from .layers import Layer
+from .memory import consecutive, factor_size, least_size, score_size, work_size
 
-DEVICE_FLOPS = 1e14
-"""Assumed of an accelerator, for the last column: 100 TFLOP/s reached, in every stage."""
+FILE = 8
+"""Queries whose directions are made together and lie in one file."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Job:
     """Bytes of these that are gone before factors: libraries, model, activations."""
     bytes_each: int = 2
     """Bytes of a weight and of a direction's number."""
+    batch: int = 8
+    """Sequences at a time."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Plan:
     query_groups: int
     """Passes over the training data."""
     least: int
-    """Bytes for the largest layer alone: no less memory will do."""
+    """Bytes beside the base that the largest layer needs: with less the command refuses."""
+    whole: int
+    """Bytes beside the base with which one group of each will do."""
     disk: int
     """Bytes of the factors."""
 
@@ -128,8 +133,8 @@ def shape_of(name: str, layers: dict[str, Layer], parameters: int) -> Shape:
 def plan(shape: Shape, job: Job, rates: Rates) -> Plan:
     """Estimate a run; formulas in the module's docstring.
 
-    The model itself is taken to fit beside the factors: for models larger than `job.memory` the
-    times are those of a machine that has the memory.
+    Groups are those that the command makes of this memory; where it is less than `least`, those
+    of `least`.
 
     >>> small = Shape("", ((4, 4),), 100)
     >>> made = plan(small, Job(10, 10, 1, 8, 2, 10**6), Rates(1e6, 1e6, 1e6, 1e6))
@@ -139,14 +144,17 @@ def plan(shape: Shape, job: Job, rates: Rates) -> Plan:
     squares = shape.total(lambda i, o: i * i + o * o)
     cells = shape.total(lambda i, o: i * o)
     widths = shape.total(lambda i, o: i + o)
-    held = int(4 * (squares + cells))
-    largest = max(4 * (i * i + o * o + i * o) + 36 * max(i, o) ** 2 for i, o in shape.layers)
-    free = max(1, job.memory - job.base)
-    # A group's last layer does not fill it: half of a layer is lost on average.
-    groups = max(1, math.ceil(held / max(free, largest)))
+    sizes = [factor_size(i, o) for i, o in shape.layers]
+    held, work, least = sum(sizes), work_size(shape.layers), least_size(shape.layers)
+    free = max(job.memory - job.base, least)
+    groups = len(consecutive(sizes, free - work))
     a_pass = 4.0 * shape.parameters * job.length
-    each_query = int(job.bytes_each * job.rank * widths)
-    query_groups = math.ceil(job.queries / max(1, free // max(1, each_query)))
+    file = int(job.bytes_each * job.rank * widths * FILE) + score_size(
+        FILE, job.batch, job.length, job.rank
+    )
+    files = [file] * math.ceil(job.queries / FILE)
+    query_groups = len(consecutive(files, free))
+    whole = max(held + work, sum(files))
     sums = job.fit * job.length * (3 * squares + 2 * cells)
     eigen = shape.total(lambda i, o: 9.0 * (i**3 + o**3))
     prepared = job.queries * shape.total(
@@ -161,7 +169,7 @@ def plan(shape: Shape, job: Job, rates: Rates) -> Plan:
         "queries": passes[1] * a_pass / rates.passes + prepared / rates.float32,
         "scores": passes[2] * a_pass / rates.passes + products / rates.low,
     }
-    return Plan(seconds, operations, groups, query_groups, largest, held)
+    return Plan(seconds, operations, groups, query_groups, least, whole, held)
 
 
 def measure_rates(
@@ -183,7 +191,11 @@ def measure_rates(
         y = torch.ones(width, width, dtype=kind)
         spent, done = _timed(partial(_multiplied, x, y), 0.3)
         found.append(done / spent)
-    matrix = torch.eye(width, dtype=torch.float64) + 1.0 / width
+    # Eigenvalues that all differ, as covariances have them: equal ones would be found at once.
+    rows = torch.randn(
+        width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    matrix = rows @ rows.t()
     spent, done = _timed(lambda: (torch.linalg.eigh(matrix), 9 * width**3)[1], 0.3)
     return Rates(4.0 * parameters * tokens / seconds, found[0], found[1], done / spent)
 
@@ -197,71 +209,3 @@ def _timed(run: Callable[[], int], least: float) -> tuple[float, int]:
     while time.perf_counter() - start < least:
         done += run()
     return time.perf_counter() - start, done
-
-
-def table(shapes: Sequence[Shape], job: Job, rates: Rates) -> str:
-    """Return the plan of several models as text; the first is the one that was measured.
-
-    >>> text = table(TYPICAL[:1], Job(10, 10, 1, 64, 32, 2**32), Rates(1e12, 1e11, 1e12, 1e10))
-    >>> text.splitlines()[0].split()[:3]
-    ['model', 'fit', 'bases']
-    """
-    head = (
-        "model",
-        "fit",
-        "bases",
-        "queries",
-        "scores",
-        "total",
-        "groups",
-        "disk",
-        "least",
-        "100T",
-    )
-    rows: list[tuple[str, ...]] = [head]
-    for shape in shapes:
-        made = plan(shape, job, rates)
-        rows.append(
-            (
-                shape.name,
-                *(_time(s) for s in made.seconds.values()),
-                _time(made.total),
-                f"{made.groups}x{made.query_groups}",
-                _size(made.disk),
-                _size(made.least + job.bytes_each * shape.parameters),
-                _time(made.operations / DEVICE_FLOPS),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
-    notes = (
-        f"{job.fit} sequences fitted, {job.train} scored, {job.queries} queries, "
-        f"{job.length} tokens, rank {job.rank}, {_size(job.memory)}.",
-        f"Measured here: {rates.passes / 1e9:.0f} GFLOP/s in forward and backward, "
-        f"{rates.float32 / 1e9:.0f} float32, {rates.low / 1e9:.0f} low precision, "
-        f"{rates.eigen / 1e9:.1f} eigendecomposition.",
-        "Only the first row's model was measured; the others are extrapolated from its rates and",
-        "the operations of typical layer shapes, on a machine like this with room for the model.",
-        "groups: of layers x of queries. least: memory below which it cannot run. 100T: one",
-        "accelerator at an assumed 100 TFLOP/s.",
-    )  # fmt: skip
-    return "\n".join([*lines, *notes])
-
-
-def _time(seconds: float) -> str:
-    for unit, size in (("y", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -4,56 +4,44 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from heldout.core.errors import InputError
-from heldout.data.influence_stats import order_effect, tail_exponent, top_share
-from heldout.lm.installed_texts import Sequences
+from heldout.data.influence_stats import tail_exponent, top_share
+
+from .found import Found
+from .order_results import word_order
 
 
-@dataclass(frozen=True)
-class Found:
-    """Scores of queries against rows, and what they are of."""
-
-    scores: dict[str, np.ndarray]
-    """As `blocks.read_scores` returns."""
-    size: np.ndarray
-    """(q,) each query's natural unit."""
-    kept: np.ndarray
-    """(q,) share of the squared preconditioned gradient that the rank keeps."""
-    measure: np.ndarray
-    """(q,) log p(completion | prompt)."""
-    rows: Sequences
-    """n training sequences; the constructed ones are the last."""
-    queries: list[tuple[list[int], list[int]]]
-    """q prompts and completions, in tokens."""
-    kinds: list[str]
-    """(q,) "query", "fact" or "null"."""
-    same: list[list[int]]
-    """Rows of each fact in its query's order."""
-    flipped: list[list[int]]
-    """Rows of each fact with the phrases flipped."""
-
-
-def results(found: Found, tokenizer: Any, top: int = 10, seed: int = 0) -> dict[str, Any]:
+def results(
+    found: Found,
+    tokenizer: Any,
+    top: int = 10,
+    seed: int = 0,
+    control: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Summarize scores; everything is plain Python and fits in a JSON file.
+
+    Args:
+        found: the scores.
+        tokenizer: turns tokens into text.
+        top: sequences shown per query and sign.
+        seed: of bootstraps.
+        control: results of an untrained model on the same texts and facts.
+
+    Raises:
+        InputError: a control of other texts or facts.
 
     Scores are divided by sqrt(g^T (G + lambda)^-1 g) of the query's gradient g, so that queries,
     and nulls among them, have one scale. The corpus is what stands before constructed sequences:
     only these rows count for the null and for sparsity.
     """
-    scaled = found.scores["tokens"].sum(2) / found.size[:, None]
-    constructed = sum(len(part) for part in (*found.same, *found.flipped))
-    corpus = scaled[:, : scaled.shape[1] - constructed]
-    kinds = np.array(found.kinds)
-    nulls = np.abs(corpus[kinds == "null"]).ravel()
-    limits = None
-    if len(nulls):
-        limits = {f"{q:g}": float(np.quantile(nulls, q)) for q in (0.5, 0.99, 0.999)}
-        limits["largest"] = float(nulls.max())
+    scaled, kinds = found.scaled, np.array(found.kinds)
+    corpus = scaled[:, found.corpus]
+    limits = _limits(corpus[kinds == "null"])
     shown = np.flatnonzero(kinds != "null")
     rng = np.random.default_rng(seed)
     queries = [_query(found, scaled, int(i), tokenizer, top, limits) for i in shown]
@@ -62,10 +50,10 @@ def results(found: Found, tokenizer: Any, top: int = 10, seed: int = 0) -> dict[
         "null": limits,
         "null_queries": int((kinds == "null").sum()),
         "sparsity": _sparsity(corpus, kinds, rng),
-        "word_order": _word_order(found, scaled, kinds, rng),
+        "word_order": word_order(found, tokenizer, rng, control),
         "corpus": {
             "sequences": corpus.shape[1],
-            "constructed": constructed,
+            "constructed": len(found.rows) - corpus.shape[1],
             "tokens": int(found.rows.lengths[: corpus.shape[1]].sum()),
             "sources": _sources(found.rows.sources[: corpus.shape[1]]),
             "loss_per_token": float(
@@ -76,13 +64,25 @@ def results(found: Found, tokenizer: Any, top: int = 10, seed: int = 0) -> dict[
     }
 
 
+def _limits(nulls: np.ndarray) -> dict[str, float] | None:
+    # How large scores are that mean nothing, and how many sequences of each null query are above
+    # the limit that others' are counted against.
+    if not nulls.size:
+        return None
+    sizes = np.abs(nulls).ravel()
+    found = {f"{q:g}": float(np.quantile(sizes, q)) for q in (0.5, 0.99, 0.999)}
+    found["largest"] = float(sizes.max())
+    found["above"] = float((nulls > found["0.999"]).sum(1).mean())
+    return found
+
+
 def _query(
     found: Found, scaled: np.ndarray, i: int, tokenizer: Any, top: int,
     limits: dict[str, float] | None,
 ) -> dict[str, Any]:  # fmt: skip
     prompt, completion = found.queries[i]
     order = np.argsort(-scaled[i], kind="stable")
-    above = None if limits is None else int((scaled[i] > limits["0.999"]).sum())
+    above = None if limits is None else int((scaled[i, found.corpus] > limits["0.999"]).sum())
     profile = found.scores["layers"][i, order[:top]].sum(0) / found.size[i]
     return {
         "kind": found.kinds[i],
@@ -150,32 +150,34 @@ def _sparsity(scaled: np.ndarray, kinds: np.ndarray, rng: np.random.Generator) -
             summary[f"{kind}_{name}"] = [
                 min(values), float(np.median(values)), max(values), len(values),
             ]  # fmt: skip
-    return {"rows": rows, "summary": summary}
+    return {"rows": rows, "summary": summary, "curve": _curve(scaled, kinds)}
 
 
-def _word_order(
-    found: Found, scaled: np.ndarray, kinds: np.ndarray, rng: np.random.Generator
-) -> Any:
-    if len(found.same) < 2:
-        return None
-    made = order_effect(scaled[kinds == "fact"], found.same, found.flipped, rng)
-    return {
-        "same": made.same,
-        "flipped": made.flipped,
-        "chance": made.chance,
-        "wins": made.wins.value,
-        "wins_low": made.wins.low,
-        "wins_high": made.wins.high,
-        "facts": made.wins.n,
-        "p": made.p,
-        "n": made.n,
-    }
+def _curve(scaled: np.ndarray, kinds: np.ndarray) -> dict[str, Any]:
+    # Share of the positive influence that the first part of the sequences has, for the plot; of
+    # normal scores, exp(-z^2 / 2) with z the part's quantile, as a reference without a model.
+    n = scaled.shape[1]
+    parts = np.geomspace(1 / n, 0.5, 25)
+    found: dict[str, Any] = {"parts": parts.tolist()}
+    found["normal"] = np.exp(-(norm.isf(parts) ** 2) / 2).tolist()
+    for kind in ("query", "fact", "null"):
+        gains = np.sort(np.clip(scaled[kinds == kind], 0, None), axis=1)[:, ::-1]
+        if not len(gains):
+            continue
+        shares = gains.cumsum(1) / np.maximum(gains.sum(1, keepdims=True), 1e-300)
+        at = shares[:, np.maximum(np.round(parts * n).astype(int), 1) - 1]
+        low, middle, high = np.quantile(at, (0.1, 0.5, 0.9), axis=0)
+        found[kind] = {"low": low.tolist(), "middle": middle.tolist(), "high": high.tolist()}
+    return found
 
 
 def _sources(sources: Sequence[str]) -> list[list[Any]]:
-    kinds = Counter(source.split(":")[0] if ":" in source else "other" for source in sources)
+    # "numpy docstring: fft.py, token 64" and "numpy readme, token 0"
+    kinds = Counter(source.rsplit(", token", 1)[0].split(":")[0] for source in sources)
     merged: Counter[str] = Counter()
     for kind, count in kinds.items():
         last = kind.rsplit(" ", 1)[-1]
         merged[f"{last}s of installed packages" if last in ("licence", "readme") else kind] += count
-    return [[kind, count] for kind, count in merged.most_common(12)]
+    shown = merged.most_common(12)
+    rest = sum(merged.values()) - sum(count for _, count in shown)
+    return [[kind, count] for kind, count in shown] + ([["other", rest]] if rest else [])

@@ -10,18 +10,15 @@ layer's factors are a folder of their own, so that what is finished is never los
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from heldout.core.files import read_json, write_json
 
@@ -29,79 +26,10 @@ from .batches import Batch
 from .factors import Factors, LayerFactors, Progress, bases, corrected, covariances
 from .layers import Layer
 from .losses import LossTask
+from .memory import consecutive, factor_size
 from .passes import FisherPass
+from .processes import Group, Say
 from .store import load_factors, load_partial, refuse_other, save_factors, save_partial
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Processes that work together; files are on a disk that all of them see."""
-
-    rank: int = 0
-    """Number of this process."""
-    size: int = 1
-    """How many there are."""
-    device: torch.device = torch.device("cpu")
-    """Where this process computes."""
-
-    def share(self, n: int) -> range:
-        """Return the consecutive numbers below n that are this process's.
-
-        >>> [list(Group(r, 2).share(5)) for r in range(2)]
-        [[0, 1, 2], [3, 4]]
-        """
-        each = -(-n // self.size)
-        return range(min(n, self.rank * each), min(n, (self.rank + 1) * each))
-
-    def sum_(self, tensor: Tensor) -> Tensor:
-        """Add up a tensor over the processes, in place."""
-        if self.size > 1:
-            sent = tensor.contiguous()
-            dist.all_reduce(sent)
-            tensor.copy_(sent)
-        return tensor
-
-    def from_(self, tensor: Tensor, rank: int) -> Tensor:
-        """Overwrite a tensor with that of one process, in place."""
-        if self.size > 1:
-            # memory is sent as it lies, and eigenvectors lie column by column where they were made
-            sent = tensor.contiguous()
-            dist.broadcast(sent, rank)
-            tensor.copy_(sent)
-        return tensor
-
-    def agree(self, value: Any) -> Any:
-        """Return the first process' value on all of them: what it saw on disk."""
-        if self.size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, 0)
-        return box[0]
-
-
-@contextmanager
-def processes() -> Iterator[Group]:
-    """Join the processes that torchrun started; alone without it.
-
-    NCCL where CUDA is, gloo elsewhere. A process group that exists already is used and left.
-    """
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-    own = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if own:
-        dist.init_process_group("nccl" if cuda else "gloo")
-    try:
-        if dist.is_initialized():
-            yield Group(dist.get_rank(), dist.get_world_size(), device)
-        else:
-            yield Group(device=device)
-    finally:
-        if own:
-            dist.destroy_process_group()
 
 
 def factor_bytes(layer: Layer) -> int:
@@ -110,7 +38,7 @@ def factor_bytes(layer: Layer) -> int:
     >>> factor_bytes(Layer("", nn.Linear(3, 2, bias=False), "linear", 3, 2, False))
     76
     """
-    return 4 * (layer.n_in**2 + layer.n_out**2 + layer.n_in * layer.n_out)
+    return factor_size(layer.n_in, layer.n_out)
 
 
 def layer_groups(layers: dict[str, Layer], budget: int) -> list[list[str]]:
@@ -121,16 +49,9 @@ def layer_groups(layers: dict[str, Layer], budget: int) -> list[list[str]]:
     >>> layer_groups(find_layers(net), 200), layer_groups(find_layers(net), 400)
     ([['0'], ['1']], [['0', '1']])
     """
-    groups: list[list[str]] = []
-    used = 0
-    for name, layer in layers.items():
-        size = factor_bytes(layer)
-        if not groups or used + size > budget:
-            groups.append([])
-            used = 0
-        groups[-1].append(name)
-        used += size
-    return groups
+    names = list(layers)
+    groups = consecutive([factor_bytes(layer) for layer in layers.values()], budget)
+    return [[names[i] for i in group] for group in groups]
 
 
 def fit_factors(
@@ -158,7 +79,8 @@ def fit_factors(
         folder: seen by every process.
         about: what the factors are of (model hash, data, ...); factors of another are refused.
         how: labels; sampled with seed 0 by default.
-        budget: bytes for factors held at a time, see `factor_bytes`. Less memory is more passes.
+        budget: bytes for factors held at a time, see `factor_bytes`, beside what one layer needs
+            while it is decomposed or written (`memory.work_size`). Less memory is more passes.
         save_every: seconds between saves of a pass's sums.
         group: the processes; alone by default.
         say: told what is done.
@@ -190,7 +112,10 @@ def fit_factors(
         found = _bases(step, {n: folder / f"bases_{numbers[n]:04d}" for n in todo}, about)
         say("eigenvalues")
         progress = partial.progress("eigenvalues")
+        # The sums take the place of K-FAC's eigenvalues, which are not needed any more.
         progress.sums = progress.sums or {n: f.eigenvalues.zero_() for n, f in found.items()}
+        for name, one in found.items():
+            one.eigenvalues = progress.sums[name]
         squares, _ = corrected(model, task, chosen, data, how, found, progress=progress)
         total = int(group.sum_(torch.tensor(sum(b.size for b in data), device=group.device)))
         for name in todo:

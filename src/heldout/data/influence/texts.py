@@ -18,6 +18,7 @@ from heldout.lm.installed_texts import Document, Sequences, installed_documents
 from .batches import Batch
 
 Encode = Callable[[str], list[int]]
+LISTS = ("same", "flipped")
 OWN = Path(__file__).parent / "template"
 
 
@@ -68,15 +69,23 @@ def read_documents(source: str) -> Iterator[Document]:
 def read_queries(source: str) -> list[Query]:
     """Read {"prompt", "completion"} lines; "default": 24 on Python, licences and libraries.
 
-    >>> len(read_queries("default"))
-    24
+    Raises:
+        InputError: no such file, or a line that is not such an object; its number is named.
+
+    >>> len(read_queries("default")), read_queries("none")
+    (24, [])
     """
+    if source == "none":
+        return []
     path = OWN / "queries.jsonl" if source == "default" else Path(source)
     return [Query(r["prompt"], r["completion"]) for _, r in _rows(path, ("prompt", "completion"))]
 
 
 def read_facts(source: str) -> list[Fact]:
     """Read facts with "same" and "flipped" lists; "default": twelve, "none": no facts.
+
+    Raises:
+        InputError: as `read_queries`.
 
     >>> len(read_facts("default")), read_facts("none")
     (12, [])
@@ -212,18 +221,30 @@ def _rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, An
     if not path.is_file():
         raise InputError(f"'{path}'", "a file that exists", "give the path of a JSONL file")
     some = False
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = json.loads(line.decode("utf-8"))
+        except ValueError:  # UnicodeDecodeError is one
             row = None
-        if not isinstance(row, dict) or any(key not in row for key in needed):
+        if not isinstance(row, dict) or not all(_usable(key, row.get(key)) for key in needed):
             raise InputError(
-                f"line {number} of {path.name}", f"an object with {', '.join(needed)}", "mend it"
+                f"line {number} of {path.name}",
+                f"an object with {', '.join(_wanted(key) for key in needed)}",
+                "mend it, or end the file before it",
             )
         some = True
         yield number, row
     if not some:
         raise InputError(f"{path.name} without lines", "one JSON object a line", "add some")
+
+
+def _wanted(key: str) -> str:
+    return f'"{key}": texts' if key in LISTS else f'"{key}": text'
+
+
+def _usable(key: str, value: Any) -> bool:
+    if key not in LISTS:
+        return isinstance(value, str)
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
