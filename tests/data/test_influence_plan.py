@@ -63,8 +63,9 @@ def test_groups_are_those_the_command_makes():
     net = nn.Sequential(*[nn.Linear(64, 64, bias=False) for _ in range(10)]).eval()
     layers = find_layers(net)
     shape = shape_of("net", layers, 40960)
-    for memory in (10**6, 2 * 10**6, 500_000):
-        base = 200_000
+    base = 200_000
+    for more in (0, 100_000, 10**6):
+        memory = base + least_size(shape.layers) + more
         made = plan(shape, Job(4, 5, 2, 7, 1, memory, base), RATES)
         free = free_for_factors(memory, base, shape.layers)
         assert made.groups == len(layer_groups(layers, free))

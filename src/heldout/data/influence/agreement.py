@@ -28,7 +28,7 @@ def agreement_size(shapes: Shapes, parameters: int, directions: int) -> int:
     """Return the bytes that `agreement` needs: a float32 model, its layers' factors, directions.
 
     >>> agreement_size([(3, 2)], 10, 100)
-    1528
+    16001528
     """
     largest = max((factor_size(*s) for s in shapes), default=0)
     return 4 * parameters + FEW * 2 * largest + work_size(shapes) + directions

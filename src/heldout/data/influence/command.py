@@ -23,7 +23,7 @@ from .corpus import FILE, save_rows
 from .directions import load_directions, load_measures, save_directions
 from .found import Found
 from .losses import CausalLanguageModel
-from .memory import free_for_factors, peak_bytes, query_groups, score_size
+from .memory import free_for_factors, peak_bytes, query_groups, release, score_size
 from .options import Options, checked, read_memory
 from .page import write_page
 from .passes import run_gradients
@@ -174,6 +174,8 @@ def _directions(here: _Run, source: Source) -> list[Path]:
                 setup.model, TASK, setup.layers, batch, source, options.rank, setup.dtype
             )
             save_directions(found, files[-1])
+            del found
+            release()
     group.sum_(torch.zeros(1, device=group.device))
     return files
 

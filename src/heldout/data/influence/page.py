@@ -81,8 +81,8 @@ def strongest(pieces: list[str], tokens: list[float], count: int = 3) -> list[tu
 def times(gap: float | None) -> str:
     """Return a gap in log rank as a factor of ranks.
 
-    >>> times(0.0), times(2.302585), times(None)
-    ('1.0', '10', '–')
+    >>> times(0.0), times(3.0), times(None)
+    ('1.0', '20', '–')
     """
     if gap is None:
         return "–"

@@ -26,7 +26,7 @@ from .batches import Batch
 from .factors import Factors, LayerFactors, Progress, bases, corrected, covariances
 from .layers import Layer
 from .losses import LossTask
-from .memory import consecutive, factor_size
+from .memory import consecutive, factor_size, release
 from .passes import FisherPass
 from .processes import Group, Say
 from .store import load_factors, load_partial, refuse_other, save_factors, save_partial
@@ -124,6 +124,7 @@ def fit_factors(
                 full = {**about, "layer": name, "examples": total}
                 save_factors(Factors("ekfac", {name: found[name]}, full), folders[name])
             found.pop(name)
+            release()
         group.sum_(torch.zeros(1, device=group.device))  # all are written before any is removed
         for name in todo:
             if numbers[name] % group.size == group.rank:
@@ -175,6 +176,8 @@ def _bases(step: _Step, folders: dict[str, Path], about: dict[str, Any]) -> dict
         if i % group.size == group.rank:
             found[name] = bases({name: total})[name]
             save_factors(Factors("kfac", {name: found[name]}, {**about, "layer": name}), path)
+            del total
+            release()
         else:
             found[name] = LayerFactors(
                 total.a.new_empty(len(total.s), len(total.a)), total.a, total.s
