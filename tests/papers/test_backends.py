@@ -78,6 +78,60 @@ def test_nothing_is_set_aside_for_a_backend_that_is_not_there(fakes, tmp_path):
     assert not list(tmp_path.rglob("*.old"))
 
 
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_what_is_refused_in_a_worker_is_said_here(backend):
+    def refuse(item):
+        if item == 3:
+            raise InputError(f"item {item}", "another item", "leave it out")
+        return item
+
+    said = "given: item 3\nexpected: another item\ntry: leave it out"
+    with workers(backend, 2) as run, pytest.raises(InputError, match=said) as error:
+        list(run(refuse, [1, 2, 3]))
+    assert (error.value.given, error.value.hint) == ("item 3", "leave it out")
+    with workers(backend, 2) as run:  # the pool is whole
+        assert sorted(run(refuse, [1, 2])) == [1, 2]
+
+
+def test_a_missing_extra_in_a_worker_keeps_its_install_line():
+    def lack(item):
+        raise MissingExtraError("polars", "frames")
+
+    with workers("loky", 2) as run, pytest.raises(MissingExtraError, match=r"heldout\[frames\]"):
+        list(run(lack, [1, 2]))
+
+
+def test_other_errors_in_a_worker_are_as_before():
+    def divide(item):
+        return 1 / item
+
+    with workers("loky", 2) as run, pytest.raises(BackendError, match="ZeroDivisionError"):
+        list(run(divide, [1, 0]))
+
+
+def test_reproduce_says_what_a_worker_refused(fakes, tmp_path, monkeypatch):
+    def refuse(unit):
+        raise InputError(f"seed {unit.seed}", "a number", "another folder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "measure", refuse)
+        with pytest.raises(InputError, match="try: another folder"):
+            reproduce(["p"], seeds=2, jobs=2, out=tmp_path, package=fakes(p=REFUSING))
+    (record,) = reproduce(["p"], seeds=2, jobs=2, out=tmp_path, package=fakes(p=REFUSING))
+    said = [s["error"] for s in record["seeds"]]
+    assert all("given: seed" in s and "expected: none" in s and "try: --seeds 0" in s for s in said)
+
+
+REFUSING = """
+CLAIMS = (Claim("c", "", "m", "above", 0.0, "", "", "tiny", ""),)
+
+def run(claim, scale, seed):
+    from heldout.core.errors import InputError
+
+    raise InputError(f"seed {seed}", "none", "--seeds 0")
+"""
+
+
 DYING = """
 CLAIMS = (Claim("c", "", "m", "above", 0.0, "", "", "tiny", ""),)
 

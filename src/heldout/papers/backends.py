@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from heldout.core.errors import HeldoutError, InputError, MissingExtraError
@@ -43,6 +44,7 @@ def workers(backend: str, jobs: int) -> Iterator[Runner[Any, Any]]:
         InputError: an unknown backend, or fewer than one job.
         MissingExtraError: Ray or Dask is not installed.
         BackendError: a worker or the cluster went away; from the iterator.
+        HeldoutError: what the function raised, the same in a process as here; from the iterator.
 
     >>> with workers("loky", 1) as run:
     ...     list(run(abs, [-1, 2]))
@@ -100,15 +102,38 @@ def _map(backend: str, jobs: int, function: Callable[[T], R], items: Sequence[T]
     try:
         with joblib.parallel_config(backend=backend), joblib.Parallel(**options) as parallel:
             for start in range(0, len(items), size):
-                yield from parallel(
-                    joblib.delayed(function)(i) for i in items[start : start + size]
-                )
+                part = items[start : start + size]
+                for found in parallel(joblib.delayed(_guarded)(function, i) for i in part):
+                    if isinstance(found, _Refused):
+                        raise found.error()
+                    yield found
     except GeneratorExit:
         raise
     except HeldoutError:
         raise
     except Exception as error:
         raise _gone(backend, error) from error
+
+
+@dataclass(frozen=True)
+class _Refused:
+    # An error whose arguments are not its text, such as InputError, can be pickled but not read
+    # back: sent as it is, it breaks the pool, and nobody learns what it said.
+    kind: type[HeldoutError]
+    args: tuple[Any, ...]
+    fields: dict[str, Any]
+
+    def error(self) -> HeldoutError:
+        made = self.kind.__new__(self.kind, *self.args)
+        vars(made).update(self.fields)
+        return made
+
+
+def _guarded(function: Callable[[T], R], item: T) -> R | _Refused:
+    try:
+        return function(item)
+    except HeldoutError as error:
+        return _Refused(type(error), error.args, dict(vars(error)))
 
 
 def _gone(backend: str, error: Exception) -> BackendError:
