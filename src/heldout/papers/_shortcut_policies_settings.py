@@ -6,10 +6,10 @@ from typing import Any
 
 
 def settings() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return by scale and experiment; "full" has ten times the data and is not recorded."""
+    """Return by scale and experiment; "full" has more data and is not recorded."""
     return {
         "tiny": {"sweeps": _at(300, 120, 200, 20)},
-        "small": {"sweeps": _at(1000, 800, 1000, 100)},
+        "small": {"sweeps": _at(4000, 2400, 1000, 100)},
         "full": {"sweeps": _at(10_000, 4000, 5000, 200)},
     }
 
