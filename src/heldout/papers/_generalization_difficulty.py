@@ -58,20 +58,20 @@ def spheres(setting: dict[str, Any], seed: int) -> dict[str, float]:
     out: dict[str, float] = {}
     for name, gap in (("gap", setting["gap"]), ("touching", 0.0)):
         for d in setting["dimensions"]:
-            rng = stream(seed, "generalization_difficulty", name, d)
-            x, y = _sphere(d, setting["points"], gap, rng)
-            found = estimate(x, y, setting["eps"], draws=1, seed=derived_seed(seed, name, d))
-            # Below a dimension of three the class can be determined: a floor of one bit.
-            out[f"{name}@{d}"] = max(found.log10_bits, 0.0)
-            out[f"m/{name}@{d}"] = found.m.value
-    low, high = setting["gap_range"]
-    out["gap/per_dimension"] = (out[f"gap@{high}"] - out[f"gap@{low}"]) / (high - low)
-    tracked = range(low, high + 1)
-    out["m/worst"] = max(abs(out[f"m/gap@{d}"] / d - 1) for d in tracked if f"m/gap@{d}" in out)
-    low, high = setting["touching_range"]
-    out["touching/per_dimension"] = (out[f"touching@{high}"] - out[f"touching@{low}"]) / (
-        high - low
-    )
+            both = []
+            for sample in range(setting["samples"][name]):
+                at = (name, d, sample) if sample else (name, d)
+                rng = stream(seed, "generalization_difficulty", *at)
+                x, y = _sphere(d, setting["points"], gap, rng)
+                found = estimate(x, y, setting["eps"], draws=1, seed=derived_seed(seed, *at))
+                # Below a dimension of three the class can be determined: a floor of one bit.
+                both.append((max(found.log10_bits, 0.0), found.m.value))
+            out[f"{name}@{d}"], out[f"m/{name}@{d}"] = np.mean(both, axis=0).tolist()
+    for name, worst in (("gap", "m/worst"), ("touching", "m/worst_touching")):
+        low, high = setting[f"{name}_range"]
+        out[f"{name}/per_dimension"] = (out[f"{name}@{high}"] - out[f"{name}@{low}"]) / (high - low)
+        tracked = [d for d in range(low, high + 1) if f"m/{name}@{d}" in out]
+        out[worst] = max(abs(out[f"m/{name}@{d}"] / d - 1) for d in tracked)
     return out
 
 

@@ -8,6 +8,7 @@ _CONSTANTS: dict[str, Any] = {"source": "the authors' code: n, m, R, delta, clas
 _SPHERES: dict[str, Any] = {
     "ambient": 50, "eps": 0.01, "gap": 0.15, "dimensions": (3, 4, 5, 6, 7, 8),
     "gap_range": (3, 6), "touching_range": (5, 8), "points": 2000,
+    "samples": {"gap": 1, "touching": 40},
 }  # fmt: skip
 _DIGITS: dict[str, Any] = {
     "eps": 0.01, "sizes": (400, 800, 1797), "repeats": 3, "halvings": 5,
@@ -18,7 +19,7 @@ _PAIRS: dict[str, Any] = {"classes": 10, "eps": 0.01, "splits": 5, "shots": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {
         "constants": _CONSTANTS,
-        "spheres": _SPHERES | {"points": 300},
+        "spheres": _SPHERES | {"points": 300, "samples": {"gap": 1, "touching": 2}},
         "digits": _DIGITS
         | {"repeats": 1, "halvings": 1, "sizes": (400, 800), "noise": (0.0, 0.1, 0.4)},
         "pairs": _PAIRS | {"classes": 4, "splits": 1},
