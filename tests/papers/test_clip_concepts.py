@@ -74,7 +74,10 @@ def test_released_files_are_joined_by_name(tmp_path: Path, monkeypatch: pytest.M
     assert found["binned_r/RN50/cc3m"] == law.binned_r.value and chance == pytest.approx(100 / 30)
     axes = plt.figure().subplots()
     record = {"seeds": [{"seed": 0, "metrics": found}]}
-    assert len(recipe.plot({"released_trend": record}, axes).get_lines()) == 10
+    lines = recipe.plot({"released_trend": record}, axes).get_lines()
+    assert len(lines) == 10
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
+    assert len(looks) == 10 and len({line.get_color() for line in lines}) == 4
     plt.close("all")
 
 

@@ -160,3 +160,10 @@ def test_an_unknown_module_is_bad_input():
 @pytest.mark.parametrize("slug", SLUGS[:3])
 def test_every_paper_has_a_hash(slug):
     assert f"heldout.papers.{slug}" in reached(f"heldout.papers.{slug}")
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_no_figure_and_no_card_text_makes_a_record_stale(slug):
+    silent = ("_figure", "_plot", "_words")
+    covered = reached(f"heldout.papers.{slug}")
+    assert not [m for m in covered if m.startswith("heldout.papers.") and m.endswith(silent)]

@@ -50,6 +50,18 @@ def test_published_orders(tiny):
     assert 10 ** found["log10/finer"] == pytest.approx(3e4, rel=0.05)
 
 
+def test_samples_are_averaged_and_the_first_is_that_of_one(tiny):
+    from heldout.papers._generalization_difficulty import spheres
+
+    given = generalization_difficulty.SETTINGS["tiny"]["spheres"] | {"points": 150}
+    one, many = (spheres(given | {"samples": {"gap": 1, "touching": n}}, 7) for n in (1, 3))
+    assert one["gap@5"] == many["gap@5"] and one["touching@5"] != many["touching@5"]
+    tracked = [abs(many[f"m/touching@{d}"] / d - 1) for d in range(5, 9)]
+    assert many["m/worst_touching"] == pytest.approx(max(tracked))
+    slope = (many["touching@8"] - many["touching@5"]) / 3
+    assert many["touching/per_dimension"] == pytest.approx(slope)
+
+
 def test_spheres_keep_their_gap():
     x, y = _sphere(4, 300, 0.15, np.random.default_rng(0))
     assert x.shape == (300, 50) and np.linalg.norm(x, axis=1) == pytest.approx(np.ones(300))
@@ -66,11 +78,36 @@ def test_figure_and_example(tiny, recipe):
     records = {ids[g]: {"seeds": [{"seed": 0, "metrics": m}]} for g, m in runs.items()}
     ax = Figure().subplots()
     assert recipe.plot(records, ax) is ax
-    drawn = [line for panel in ax.child_axes for line in panel.lines]
+    panels = ax.figure.axes[1:]
+    drawn = [line for panel in panels for line in panel.lines]
     assert len(drawn) >= 3 and all(len(line.get_xdata()) for line in drawn)
+    assert_nothing_overlaps(ax.figure)
     names = {name.rsplit(".", 1)[1]: name.rsplit(".", 1)[0] for name in recipe.PAPER.uses}
     scope = {k: getattr(__import__(m, fromlist=[k]), k) for k, m in names.items()}
     exec(compile(recipe.EXAMPLE, "example", "exec"), scope)
+
+
+def assert_nothing_overlaps(figure):
+    """Labels of axes and ticks lie apart, within the figure, and in no panel beside theirs."""
+    from matplotlib.axes import Axes
+
+    figure.set_size_inches(6.4, 4.2)
+    figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()
+    panels = [a for a in figure.findobj(Axes) if a.axison]
+    boxes = []
+    for panel in panels:
+        texts = []
+        for axis in (panel.xaxis, panel.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            texts += [axis.label, *(t.label1 for t in ticks if low <= t.get_loc() <= high)]
+        boxes += [(panel, t.get_text(), t.get_window_extent()) for t in texts if t.get_text()]
+    for i, (panel, text, box) in enumerate(boxes):
+        assert figure.bbox.padded(1).contains(*box.p0) and figure.bbox.padded(1).contains(*box.p1)
+        assert not [other for _, other, b in boxes[:i] if box.overlaps(b)], text
+        beside = (p for p in panels if p is not panel)
+        assert not any(box.overlaps(p.get_window_extent()) for p in beside), text
 
 
 def test_recipes_import_no_torch():

@@ -68,8 +68,10 @@ def test_figure(tiny: dict[str, float]) -> None:
     seeds = [{"seed": 0, "metrics": tiny}, {"seed": 1, "error": "stopped"}]
     ax = Figure().subplots()
     assert recipe.plot({"diversity_helps": {"seeds": seeds}}, ax) is ax
-    panels = ax.figure.axes[1:]
+    panels = [a for a in ax.figure.axes if a.axison]
     assert len(panels) == 4
+    legends = [a.get_legend() for a in ax.figure.axes if a.get_legend()]
+    assert len(legends) == 1 and legends[0].axes not in panels  # above, where no line runs
     drawn = np.asarray(panels[1].lines[0].get_ydata())
     assert drawn[-1] == tiny["ood/disparity@0.8"] and len(drawn) == 7
 

@@ -1,4 +1,4 @@
-"""Bits by dimension and by number of training examples, in two panels."""
+"""Bits by dimension, training examples, test points and kernel width, in four panels."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ from typing import Any
 
 from heldout.papers._generalization_difficulty_figure import curve, means
 
-_LINES = {
-    "bits/d": ("dimension", "exact", "-o"),
-    "chernoff/d": ("dimension", "Chernoff bound", "--"),
-    "fit/d": ("dimension", "chi-square fit", ":s"),
-    "bits/n": ("data", "exact, S^6", "-o"),
+_PANELS = {
+    "d": "dimension of the sphere",
+    "n": "training examples, 6 dimensions",
+    "points": "test points, 8 dimensions",
+    "width": "width of the kernel, 8 dimensions",
 }
+# Blue, orange and black, told apart by marker and dash as well.
+_STYLES = {
+    "bits": ("exact", {"color": "C0", "marker": "o", "markersize": 4}),
+    "fit": ("chi-square fit", {"color": "C1", "marker": "s", "linestyle": ":", "markersize": 5}),
+    "chernoff": ("Chernoff bound", {"color": "black", "linestyle": "--", "linewidth": 1}),
+}
+_FONT = 9.0
 
 
 def draw(records: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """Draw both panels in place of `ax`."""
+    """Draw the panels in place of `ax`."""
     found = means(records)
     ax.set_axis_off()
-    panels = {
-        "dimension": ax.inset_axes((0.0, 0.12, 0.44, 0.85)),
-        "data": ax.inset_axes((0.56, 0.12, 0.44, 0.85)),
-    }
-    for name, (panel, label, style) in _LINES.items():
-        steps, values = curve(found, name)
-        if steps:
-            panels[panel].plot(steps, values, style, label=label)
-    panels["dimension"].set(xlabel="dimension of the sphere", ylabel="bits")
-    panels["data"].set(xlabel="training examples", ylabel="bits", xscale="log")
-    for panel in panels.values():
-        if panel.lines:
-            panel.legend(fontsize="small")
+    grid = ax.get_subplotspec().subgridspec(2, 2)
+    for place, (of, label) in zip(grid, _PANELS.items(), strict=True):
+        panel = ax.figure.add_subplot(place)
+        for name, (said, style) in _STYLES.items():
+            steps, values = curve(found, f"{name}/{of}")
+            if steps:
+                panel.plot(steps, values, label=said, **style)
+        panel.set_xlabel(label, fontsize=_FONT)
+        panel.set_ylabel("bits", fontsize=_FONT)
+        panel.set_ylim(bottom=min(0.0, *panel.get_ylim()))
+        panel.tick_params(labelsize=_FONT)
+        steps, _ = curve(found, f"bits/{of}")
+        # What was measured, and nothing else: a logarithmic axis names its ticks too closely.
+        panel.set_xticks(steps, [f"{s:g}" for s in steps])
+        if len(panel.lines) > 1:
+            panel.legend(fontsize=_FONT, frameon=False)
     return ax

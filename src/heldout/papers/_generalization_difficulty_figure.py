@@ -12,10 +12,11 @@ _BARS = {
     "cartpole@1": "Cartpole", "reacher": "Reacher", "hopper": "Hopper", "cheetah": "Half-Cheetah",
 }  # fmt: skip
 _LINES = {
-    "gap": ("spheres", "classes a gap apart"),
-    "touching": ("spheres", "classes touch"),
-    "bits/noise": ("noise", "digits"),
+    "touching": ("spheres", "classes touch", "C1-s"),
+    "gap": ("spheres", "classes a gap apart", "C0-o"),
+    "bits/noise": ("noise", "digits", "C0-o"),
 }
+_FONT = 9.0
 
 
 def means(records: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -36,27 +37,31 @@ def curve(found: dict[str, float], name: str) -> tuple[list[float], list[float]]
 
 
 def draw(records: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """Draw the three panels in place of `ax`."""
+    """Draw the panels in place of `ax`: bars on the left, the two curves on the right."""
     found = means(records)
     ax.set_axis_off()
-    boxes = ((0.0, "benchmarks"), (0.4, "spheres"), (0.73, "noise"))
-    panels = {name: ax.inset_axes((left, 0.12, 0.26, 0.8)) for left, name in boxes}
-    bars = {label: found[f"log10/{k}"] for k, label in _BARS.items() if f"log10/{k}" in found}
-    rows = range(len(bars))
-    panels["benchmarks"].barh(rows, list(bars.values()), color="C0")
-    panels["benchmarks"].set_yticks(rows, list(bars), fontsize="x-small")
-    panels["benchmarks"].invert_yaxis()
-    for name, (panel, label) in _LINES.items():
-        steps, values = curve(found, name)
+    grid = ax.get_subplotspec().subgridspec(2, 2, width_ratios=(1, 1.2))
+    bars = ax.figure.add_subplot(grid[:, 0])
+    panels = {
+        "spheres": ax.figure.add_subplot(grid[0, 1]),
+        "noise": ax.figure.add_subplot(grid[1, 1]),
+    }
+    values = {label: found[f"log10/{k}"] for k, label in _BARS.items() if f"log10/{k}" in found}
+    bars.barh(range(len(values)), list(values.values()), color="C0", height=0.6)
+    bars.set_yticks(range(len(values)), list(values))
+    bars.invert_yaxis()
+    for name, (panel, label, style) in _LINES.items():
+        steps, curved = curve(found, name)
         if steps:
-            panels[panel].plot(steps, values, marker="o", label=label)
-    panels["spheres"].set(xlabel="dimension of the sphere", ylabel="log10 bits")
-    panels["noise"].set(xlabel="noise on pixels in 0..1", ylabel="log10 bits")
-    panels["benchmarks"].set(xlabel="log10 bits")
-    for name in ("spheres", "noise"):
-        if panels[name].lines:
-            panels[name].legend(fontsize="x-small")
-    for name, title in {"benchmarks": "stated constants", "noise": "digits, noisier"}.items():
-        panels[name].set_title(title, fontsize="small")
-    panels["spheres"].set_title("measured on spheres", fontsize="small")
+            panels[panel].plot(steps, curved, style, label=label, markersize=4)
+    panels["spheres"].legend(fontsize=_FONT, frameon=False)
+    said = {
+        "spheres": ("dimension of a sphere", "log10 bits"),
+        "noise": ("noise on digits' pixels (0 to 1)", "log10 bits"),
+    }
+    for name, panel in {**panels, "bars": bars}.items():
+        x, y = said.get(name, ("log10 bits, stated constants", ""))
+        panel.set_xlabel(x, fontsize=_FONT)
+        panel.set_ylabel(y, fontsize=_FONT)
+        panel.tick_params(labelsize=_FONT)
     return ax
