@@ -5,7 +5,7 @@ from __future__ import annotations
 _WORLD = (
     "Prototypes of 18 numbers and an MLP in place of images and Diffusion Policy, MiniVLA or pi-0; "
     "10 tasks in two islands; views of -10 to 90 degrees as in the authors' commands. "
-    "4,000 rows and 2,400 steps: with the 1,000 and 800 of the first records four controls of "
+    "4,000 rows and 2,400 steps: with the 1,000 and 800 of the first records three controls of "
     "success were not met, also where no shortcut was possible. "
 )
 _PLOT = "success in LIBERO rises; drawn, no number at hand"
