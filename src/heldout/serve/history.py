@@ -1,0 +1,58 @@
+"""Keeps what shipped records say when the page starts, and gives papers' pages their history."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from heldout.serve.items import Item
+from heldout.serve.site import Site
+from heldout.serve.storage import verdicts
+from heldout.serve.storage.database import StorageError
+
+_LOG = logging.getLogger(__name__)
+
+
+def prepare(site: Site) -> None:
+    """Let the history be brought up to date beside the first visitors, who do not wait for it."""
+    made: list[threading.Thread] = []
+
+    def start() -> None:
+        made.append(threading.Thread(target=_remember, args=(site,), name="verdicts", daemon=True))
+        made[-1].start()
+
+    site.starting.append(start)
+    # Before the database is closed; reading what is new takes a second or so.
+    site.stopping.append(lambda: [thread.join(10.0) for thread in made])
+    site.parts.setdefault("paper parts", []).append(part)
+
+
+def part(site: Site, item: Item) -> dict[str, Any]:
+    """Return `history`, by claim and oldest first, for the page of a paper of the library."""
+    if item.key not in site.library.items:
+        return {"history": {}}
+    with site.database.read() as connection:
+        return {"history": verdicts.history(connection, item.key)}
+
+
+def remember(site: Site) -> int:
+    """Keep what is new, and return how many verdicts that were.
+
+    Raises:
+        StorageError: the database cannot be written.
+    """
+    with site.database.read() as connection:
+        rows = verdicts.unseen(connection, site.library)
+    if not rows:
+        return 0
+    with site.database.write() as connection:
+        return verdicts.keep(connection, rows, time.time())
+
+
+def _remember(site: Site) -> None:
+    try:
+        remember(site)
+    except StorageError as error:
+        _LOG.warning("The history of verdicts was not brought up to date: %s", error)
