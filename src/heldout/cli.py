@@ -13,6 +13,7 @@ _USAGE = """usage: heldout {audit,reproduce,papers,where,cite} ...
   heldout audit [my_model.py] [--out DIR]   how well will this model generalize, why, what to do
   heldout reproduce SLUG ... | --all        measure a paper's claims here, with a verdict by rule
   heldout papers [QUERY ...] [--json]       the papers, which are built, and their verdicts
+  heldout papers fetch QUERY [--since DAY]  new papers from arXiv and Hugging Face, for the feed
   heldout where SLUG ...                    recipe, parts, records, page and tests of a paper
   heldout cite SLUG ...                     BibTeX of a paper
 
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         print(f"unknown command {given[0]!r}{hint}\n{_USAGE}", end="", file=sys.stderr)
         return 2
+    if given[:2] == ["papers", "fetch"]:
+        from heldout.serve.fetch.command import run as fetch
+
+        return fetch(given[2:])
     if given[0] in _LISTING:
         return _list(given[0], given[1:])
     # Late, each: --help must not wait for torch.
