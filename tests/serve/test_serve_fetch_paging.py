@@ -112,7 +112,7 @@ def scripted(n: int, plan: dict[int, tuple[str, int, int]]) -> tuple[Feeds, set[
     return feeds, staying
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(changes())
 def test_whatever_changes_meanwhile_nothing_is_lost_or_doubled(script) -> None:
     n, plan = script
