@@ -6,8 +6,8 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,11 +102,8 @@ def test_writers_at_once_lose_and_double_nothing(database: Database) -> None:
     lists = [entries, newer, entries[::-1], newer[::-1]]
     for part in lists:
         random.Random(0).shuffle(part)
-    threads = [threading.Thread(target=store, args=(database, part)) for part in lists]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(lambda part: store(database, part), lists))) == 4  # none raised
     assert here(database) == {e.arxiv: e for e in newer}
 
 

@@ -50,7 +50,8 @@ def upsert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         made.on_conflict_do_update(
             index_elements=[fetched.c.arxiv], set_=changes, where=or_(newer, fills)
         ),
-        list(rows),
+        # In one order for all writers, or two at once could each wait for the other's rows.
+        sorted(rows, key=lambda row: str(row["arxiv"])),
     )
 
 
