@@ -7,6 +7,7 @@ one short query.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -152,8 +153,9 @@ def score(events: Sequence[tuple[str, int, int]], now: float) -> float:
     >>> score([("vote", 0, 3), ("run", 7 * 24, 1)], now=7 * 86400.0)
     3.5
     """
+    half_life = 24 * HALF_LIFE_DAYS
     return sum(
-        WEIGHTS[what] * count * 2.0 ** (-max(0.0, now / 3600 - hour) / (24 * HALF_LIFE_DAYS))
+        WEIGHTS[what] * count * math.exp2(-max(0.0, now / 3600 - hour) / half_life)
         for what, hour, count in events
     )
 

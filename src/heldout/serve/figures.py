@@ -40,10 +40,11 @@ class Figures:
         self.folder = folder
         self._asked: queue.Queue[tuple[str, str]] = queue.Queue()
         self._known: set[tuple[str, str]] = set()
+        self._failed: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def path(self, slug: str, digest: str) -> Path:
         """Return where a figure is, or will be."""
@@ -62,10 +63,10 @@ class Figures:
         if self.path(slug, digest).is_file():
             return True
         with self._lock:
-            if self._stopped:
+            if self._stopped.is_set():
                 return False
             if (slug, digest) in self._known:
-                return not self._failed(slug, digest)
+                return (slug, digest) not in self._failed
             self._known.add((slug, digest))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._draw_all, name="figures", daemon=True)
@@ -76,15 +77,12 @@ class Figures:
     def stop(self) -> None:
         """Stop, also in the middle of a figure."""
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             if self._process is not None:
                 self._process.kill()
         self._asked.put(_STOP)
         if self._thread is not None:
             self._thread.join(timeout=5)
-
-    def _failed(self, slug: str, digest: str) -> bool:
-        return self.path(slug, digest).with_suffix(".failed").is_file()
 
     def _draw_all(self) -> None:
         while (job := self._asked.get()) != _STOP:
@@ -92,6 +90,8 @@ class Figures:
                 self._draw(*job)
             except (OSError, subprocess.SubprocessError):
                 _LOG.exception("the figure of %s", job[0])
+            if not self.path(*job).is_file():
+                self._failed.add(job)  # not again before the page is started anew
 
     def _draw(self, slug: str, digest: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ class Figures:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "svg",
                        "MPLCONFIGDIR": str(self.folder / "matplotlib")}  # fmt: skip
         with self._lock:
-            if self._stopped:
+            if self._stopped.is_set():
                 return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "heldout.serve.figures", slug, str(path)],
@@ -112,12 +112,9 @@ class Figures:
             self._process.kill()
             _, said = self._process.communicate()
         if self._process.returncode or not path.is_file():
-            if self._stopped:
-                return
-            _LOG.error("the figure of %s: %s", slug, said.decode(errors="replace")[-2000:])
-            path.with_suffix(".failed").touch()
+            if not self._stopped.is_set():
+                _LOG.error("the figure of %s: %s", slug, said.decode(errors="replace")[-2000:])
             return
-        path.with_suffix(".failed").unlink(missing_ok=True)
         for old in self.folder.glob(f"{slug}-*"):
             if old.stem != path.stem:
                 old.unlink(missing_ok=True)

@@ -34,7 +34,12 @@ class IntervalPlot:
 
 
 def interval_plot(
-    value: float, low: float, high: float, threshold: float, direction: str, unit: str = ""
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    threshold: float | None,
+    direction: str,
+    unit: str = "",
 ) -> IntervalPlot | None:
     """Return where everything lies; None when a number is missing or not finite.
 
@@ -53,8 +58,10 @@ def interval_plot(
     >>> plot.line < plot.low < plot.point < plot.high
     True
     """
+    if value is None or low is None or high is None or threshold is None:
+        return None
     numbers = (value, low, high, threshold)
-    if any(n is None or not math.isfinite(n) for n in numbers):
+    if not all(map(math.isfinite, numbers)):
         return None
     least, most = min(numbers), max(numbers)
     spread = (most - least) or abs(threshold) or 1.0

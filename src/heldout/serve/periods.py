@@ -95,13 +95,13 @@ def period(kind: str, name: str) -> Period:
     try:
         if not found:
             raise ValueError
-        numbers = [int(n) for n in found.groups()]
+        year, *rest = (int(n) for n in found.groups())
         if kind == "day":
-            ends = (date(*numbers),) * 2
+            ends = (date(year, rest[0], rest[1]),) * 2
         elif kind == "week":
-            ends = date.fromisocalendar(*numbers, 1), date.fromisocalendar(*numbers, 7)
+            ends = date.fromisocalendar(year, rest[0], 1), date.fromisocalendar(year, rest[0], 7)
         else:
-            ends = date(*numbers, 1), date(*numbers, monthrange(*numbers)[1])
+            ends = date(year, rest[0], 1), date(year, rest[0], monthrange(year, rest[0])[1])
     except (ValueError, OverflowError) as error:
         raise InputError(
             f"{kind} {name[:40]!r}", f"a {kind} such as {example}", f"?{kind}={example}"

@@ -66,7 +66,7 @@ def dates(calendar: Calendar, view: View) -> Dates:
     if not calendar.days:
         return Dates(chosen, None, None, ())
     shown = calendar.between(chosen.first, chosen.last).days if chosen else calendar.days
-    near = ()
+    near: tuple[Period, ...] = ()
     if shown:
         kinds = [k for k in KINDS if chosen is None or k != chosen.kind]
         near = tuple(around(kind, shown[-1]) for kind in kinds)
