@@ -10,9 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from heldout.papers import _no_tight_bounds_sweep as sweeping
 from heldout.papers import no_tight_bounds as recipe
-from heldout.papers._no_tight_bounds_sweep import Data, Runs, _initial, _Stack, load, measure
-from heldout.papers._no_tight_bounds_table import COLUMNS, markdown, measure_table
+from heldout.papers._no_tight_bounds import _scores
+from heldout.papers._no_tight_bounds_data import Data, load
+from heldout.papers._no_tight_bounds_sweep import AXES, Runs, _initial, _Stack, measure, sweep
+from heldout.papers._no_tight_bounds_table import COLUMNS, measure_table
 from heldout.papers.verdict import judge
 
 
@@ -27,7 +30,7 @@ def blobs(n=40, d=5, classes=3):
 
 def test_a_stack_trains_as_torch_trains_one_network():
     data, rates = blobs(), [0.02, 0.05]
-    start = _initial([5, 8, 8, 3], 2, 0)
+    start = _initial([5, 8, 8, 3], [1.0, 1.0], 0)
     stack = _Stack(start, data, rates, 16, torch.Generator().manual_seed(3))
     stack._epoch(40)
     generator = torch.Generator().manual_seed(3)
@@ -47,7 +50,7 @@ def test_a_stack_trains_as_torch_trains_one_network():
 
 def test_only_networks_at_the_common_loss_are_kept_and_measured_as_they_are():
     data = blobs()
-    start = _initial([5, 16, 3], 3, 0)
+    start = _initial([5, 16, 3], [1.0] * 3, 0)
     stack = _Stack(start, data, [0.05, 1e-9, 0.05], 8, torch.Generator().manual_seed(0))
     done = stack.train(0.05, 60)
     assert sorted(done) == [0, 2]
@@ -57,9 +60,40 @@ def test_only_networks_at_the_common_loss_are_kept_and_measured_as_they_are():
     measure(found, [5, 16, 3], [w[0] for w in start], weights, data, history, given)
     values = found.values[0]
     moved = sum(float((weights[i] - start[i][0]).square().sum()) for i in (0, 2))
-    assert values["fro_dist"] == pytest.approx(moved, rel=1e-5)
+    # Divided by the number of examples, as in bounds.
+    assert values["fro_dist"] == pytest.approx((moved / 40) ** 0.5, rel=1e-5)
     assert values["steps_to_ce_0.1"] == next(s for s, v in history if v <= 0.1)
     assert found.gaps[0][0] == 0.0  # the same rows on both sides
+
+
+def test_the_spread_multiplies_initial_weights():
+    once, thrice = (_initial([5, 16, 3], [k], 0) for k in (1.0, 3.0))
+    assert torch.allclose(thrice[0], 3 * once[0]) and torch.allclose(thrice[2], 3 * once[2])
+    assert float(once[2].std()) == pytest.approx((2 / 16) ** 0.5, rel=0.3)  # He's
+
+
+def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    given = {"examples": (20, 40), "width": (8,), "depth": (1,), "batch": (8,), "rate": (0.05,),
+             "spread": (1.0, 2.0), "repeats": 1, "loss": 0.1, "updates": 240, "draws": 2,
+             "steps": 2, "tolerance": 0.5}  # fmt: skip
+    whole = sweep(given, blobs(), 3, "blobs")
+    assert len(whole.values) == whole.trained == 4
+    assert [dict(zip(AXES, a, strict=True))["examples"] for a in whole.axes] == [20, 20, 40, 40]
+    train, calls = sweeping._Stack.train, []
+
+    def killed(self, loss, epochs):
+        calls.append(len(self.data.y))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train(self, loss, epochs)
+
+    monkeypatch.setattr(sweeping._Stack, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(given, blobs(), 3, "blobs", tmp_path)
+    assert sweep(given, blobs(), 3, "blobs", tmp_path) == whole
+    assert calls == [20, 40, 40]  # what was finished is not trained again
+    sweep(given | {"loss": 0.09}, blobs(), 3, "blobs", tmp_path)
+    assert calls == [20, 40, 40, 20, 40]  # and is of no use to other settings
 
 
 @pytest.mark.parametrize("name, classes", [("digits", 10), ("photographs", 2)])
@@ -102,21 +136,76 @@ def test_every_claim_and_control_has_its_number(tiny):
 
 def test_the_table_has_every_measure_of_both_data_sets(tiny):
     rows = measure_table(records(tiny))
-    assert len(rows) == 2 * (40 + 2)  # and the oracle and random numbers
+    assert len(rows) == 2 * (32 + 2)  # and the oracle and random numbers
     assert {r["data"] for r in rows} == {"digits", "photographs"}
     for row in rows:
         for column in COLUMNS:
             key = f"{column}/{row['data']}/{row['measure']}"
             assert row[column] == pytest.approx((tiny["sweep"][key],) * 3)
-    assert [r["tau"][0] for r in rows[:42]] == sorted(r["tau"][0] for r in rows[:42])[::-1]
-    assert len(markdown(rows).splitlines()) == 2 + len(rows)
     assert measure_table({"a": {"seeds": [{"seed": 0, "error": "x"}]}}) == []
 
 
+def made_up():
+    """Two measures and the oracle on two data sets; three seeds around known means."""
+    tau = {"digits/good": 0.6, "digits/bad": -0.5, "photographs/good": 0.2, "photographs/bad": 0.1,
+           "digits/oracle": 0.9, "photographs/oracle": 0.9}  # fmt: skip
+    seeds = []
+    for off in (-0.1, 0.0, 0.1):
+        metrics = {"models": 200.0}
+        for key, value in tau.items():
+            metrics |= {f"tau/{key}": value + off, f"psi/{key}": value / 2, f"worst_psi/{key}": -1,
+                        f"worst_error/{key}": 1.0 if "bad" in key else 0.25,
+                        f"environments/{key}": 0.0 if "photo" in key else 7.0}  # fmt: skip
+        seeds.append({"seed": len(seeds), "metrics": metrics, "wall_s": 1.0})
+    exact = {"seeds": [{"seed": 0, "metrics": {"parity/failure@6": 0.3}, "wall_s": 1.0}]}
+    return {"parity_closed_form": exact, "flatness_ranks": {"seeds": seeds}}
+
+
+def test_the_pages_table_by_hand():
+    header, rows = recipe.table(made_up())
+    assert header == ["measure", "tau, digits", "tau, photographs", "granulated psi, digits",
+                      "granulated psi, photographs", "worst sign error, digits",
+                      "worst sign error, photographs"]  # fmt: skip
+    assert [r[0] for r in rows] == ["(the gap on half of the test set)", "good", "bad"]
+    # Student t of three seeds 0.1 apart: 4.303 * 0.1 / sqrt(3) = 0.248.
+    assert rows[1] == ["good", "0.60 [0.35, 0.85]", "0.20 [-0.05, 0.45]", "0.30 [0.30, 0.30]",
+                       "0.10 [0.10, 0.10]", "0.25 [0.25, 0.25]", "none"]  # fmt: skip
+    assert recipe.table({"parity_closed_form": made_up()["parity_closed_form"]})[1] == []
+
+
 def test_the_figure_shows_the_sweep_or_the_odds(tiny):
-    every = records(tiny)
-    ax = recipe.plot(every, Figure().subplots())
-    assert len(ax.get_yticklabels()) == 42
-    only = {k: v for k, v in every.items() if k.startswith("parity")}
+    ax = recipe.plot(made_up(), Figure().subplots())
+    ticks = [t.get_text() for t in ax.get_yticklabels()]
+    assert ticks == ["bad", "good", "(the gap on half of the test set)"]
+    dots = {line.get_label(): line for line in ax.lines}
+    assert dots["digits: tau"].get_xdata() == pytest.approx([-0.5, 0.6, 0.9])
+    assert dots["digits: worst sign error"].get_xdata() == pytest.approx([1.0, 0.25, 0.25])
+    assert "photographs: worst sign error" not in dots  # there was no environment
+    only = {k: v for k, v in records(tiny).items() if k.startswith("parity")}
     lines = recipe.plot(only, Figure().subplots()).lines
     assert float(lines[0].get_ydata()[0]) == tiny["exact"]["parity/failure@6"]
+
+
+def test_scores_of_the_gap_itself_of_its_opposite_and_of_noise():
+    rng = np.random.default_rng(0)
+    axes = {"width": np.repeat([1, 2, 3, 4], 8), "rate": np.tile(np.repeat([1, 2], 4), 4)}
+    gap = 0.2 * axes["width"] + 0.01 * rng.normal(size=32)
+    given = {"fewest_pairs": 12.0}
+    same, other = (_scores("d/m", k * gap, gap, axes, 1000, given) for k in (1, -1))
+    assert same["tau/d/m"] == 1 and same["worst_error/d/m"] == 0 and same["psi/d/m"] == 1
+    assert other["tau/d/m"] == -1 and other["worst_error/d/m"] == 1
+    assert same["environments/d/m"] == 12  # six pairs of widths at two rates, none of rates
+    noise = _scores("d/m", rng.normal(size=32), gap, axes, 1000, given)
+    assert abs(noise["tau/d/m"]) < 0.2 and noise["worst_error/d/m"] > 0.5
+
+
+@pytest.mark.parametrize("broken", ["models", "environments", "worst/oracle"])
+def test_a_control_that_is_not_met_leaves_the_verdict_open(broken):
+    claim = next(c for c in recipe.CLAIMS if c.id == "every_measure_fails_somewhere")
+    good = {"worst/least": 0.95, "models": 150.0, "environments": 40.0, "worst/oracle": 0.3}
+    bad = good | {broken: {"models": 90.0, "environments": 0.0, "worst/oracle": 0.8}[broken]}
+    words = [
+        judge(claim, "small", [{"seed": s, "metrics": m, "wall_s": 1.0} for s in range(3)]).word
+        for m in (good, bad)
+    ]
+    assert words == ["holds", "inconclusive"]

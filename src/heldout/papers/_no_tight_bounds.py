@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,12 +64,15 @@ def _mean(parts: list[Odds]) -> Odds:
 
 def rankings(given: dict[str, Any], seed: int) -> dict[str, float]:
     """Train the grid on every data set; rank its gaps by every measure."""
-    from heldout.papers._no_tight_bounds_sweep import AXES, load, sweep
+    from heldout.papers._no_tight_bounds_data import load
+    from heldout.papers._no_tight_bounds_sweep import AXES, sweep
 
     metrics: dict[str, float] = {}
+    place = os.environ.get("HELDOUT_DATA")
+    folder = Path(place) / "no_tight_bounds" if place else None
     for name in given["data"]:
-        data = load(name, given["n"], given["noise"], seed)
-        runs = sweep(given, data, seed, name)
+        data = load(name, max(given["examples"]), given["noise"], seed)
+        runs = sweep(given, data, seed, name, folder)
         metrics[f"models/{name}"] = float(len(runs.values))
         metrics[f"dropped/{name}"] = float(runs.trained - len(runs.values))
         gaps = np.array(runs.gaps)

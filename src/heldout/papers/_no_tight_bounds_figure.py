@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from heldout.papers._no_tight_bounds_table import NAMES, measure_table, ordered
+
 
 def draw(records: dict[str, dict[str, Any]], ax: Any) -> Any:
-    """Draw tau of every measure with its interval, mean over data sets; or the parity odds."""
-    from heldout.papers._no_tight_bounds_table import measure_table
-
+    """Draw tau of every measure with its interval, by data set; or the parity odds."""
     rows = measure_table(records)
     if not rows:
         return _parity(records, ax)
-    names = sorted({r["measure"] for r in rows})
-    shown = {d: i for i, d in enumerate(sorted({r["data"] for r in rows}))}
-    order = sorted(names, key=lambda n: sum(r["tau"][0] for r in rows if r["measure"] == n))
-    for row in rows:
-        value, low, high = row["tau"]
-        at = order.index(row["measure"]) + 0.3 * shown[row["data"]]
-        color = f"C{shown[row['data']]}"
-        first = row["measure"] == order[0]
-        ax.plot(value, at, "o", color=color, ms=3, label=row["data"] if first else None)
-        ax.plot([low, high], [at, at], color=color, lw=1)
-        error = row["worst_error"][0]
-        ax.plot(error, at, "x", color=color, ms=3,
-                label=f"{row['data']}: worst sign error" if first else None)  # fmt: skip
-    ax.axvline(0, color="0.7", lw=0.8)
-    ax.set_yticks(range(len(order)), order, fontsize=4)
-    ax.set(xlabel="rank correlation with the gap (dots), worst sign error (crosses)")
-    ax.legend(fontsize="x-small", loc="lower right")
+    order, shown = ordered(rows), sorted({r["data"] for r in rows})
+    for k, data in enumerate(shown):
+        found = sorted(
+            (r for r in rows if r["data"] == data), key=lambda r: order.index(r["measure"])
+        )
+        at = [order.index(r["measure"]) + 0.35 * (k - (len(shown) - 1) / 2) for r in found]
+        tau, low, high = zip(*(r["tau"] for r in found), strict=True)
+        ax.hlines(at, low, high, color=f"C{k}", lw=1)
+        ax.plot(tau, at, "o", color=f"C{k}", ms=2.5, label=f"{data}: tau")
+        tried = [(r["worst_error"][0], y) for r, y in zip(found, at, strict=True)
+                 if r["environments"][0]]  # fmt: skip
+        if tried:
+            ax.plot(*zip(*tried, strict=True), "x", color=f"C{k}", ms=3,
+                    label=f"{data}: worst sign error")  # fmt: skip
+    ax.axvline(0, color="0.7", lw=0.8, zorder=0)
+    ax.set_yticks(range(len(order)), [NAMES.get(m, m) for m in order], fontsize=5.5)
+    ax.set(xlabel="Kendall's tau with the gap, -1 to 1; worst sign error, 0 to 1",
+           xlim=(-1.05, 1.05), ylim=(-1, len(order)))  # fmt: skip
+    ax.legend(fontsize=6, loc="upper left")
     return ax
 
 

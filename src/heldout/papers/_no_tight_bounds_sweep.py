@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from heldout.bench.digits import digits
+from heldout.core.files import read_json, write_json
 from heldout.core.perceptrons import cross_entropy_gradients, logits
-from heldout.core.seeds import derived_seed, stream, torch_stream
+from heldout.core.seeds import derived_seed, torch_stream
 from heldout.measures.complexity import Options, complexity_measures
 from heldout.nets.small import mlp
+from heldout.papers._no_tight_bounds_data import Data
+from heldout.papers.code_hash import code_hash
 
-AXES = ("width", "depth", "rate", "batch")
-
-
-@dataclass(frozen=True)
-class Data:
-    """One data set, flat inputs; labels of both parts carry the same share of errors."""
-
-    x: Tensor
-    """(n, d) training inputs."""
-    y: Tensor
-    """(n,) their labels."""
-    x_test: Tensor
-    """(t, d) test inputs."""
-    y_test: Tensor
-    """(t,) their labels."""
-    classes: int
-    """How many."""
+AXES = ("examples", "width", "depth", "batch", "rate", "spread")
+"""Hyperparameters; `spread` multiplies the standard deviation of He's initial weights."""
 
 
 @dataclass
@@ -42,69 +31,68 @@ class Runs:
 
     values: list[dict[str, float]]
     """Measures by name."""
-    axes: list[tuple[Any, ...]]
+    axes: list[list[float]]
     """Hyperparameters, in the order of `AXES`."""
-    gaps: list[tuple[float, float, float]]
+    gaps: list[list[float]]
     """Test minus training error: on all test rows, on every other one, on the rest."""
     trained: int = 0
     """How many networks were trained, those that never reached the loss among them."""
 
 
-def load(name: str, n: int, noise: float, seed: int) -> Data:
-    """Return `digits`, or `photographs`: which of two pictures is an 8x8 patch from?"""
-    if name == "digits":
-        (x, y), (xt, yt) = digits(seed, n)
-    else:
-        x, y, xt, yt = _patches(n, seed)
-    rng = stream(seed, "label noise", name)
-    parts: list[Tensor] = []
-    for inputs, labels in ((x, y), (xt, yt)):
-        classes = int(y.max()) + 1
-        wrong = rng.random(len(labels)) < noise
-        other = (labels + rng.integers(1, classes, size=len(labels))) % classes
-        flat = torch.as_tensor(inputs.reshape(len(inputs), -1), dtype=torch.float32)
-        parts += [flat, torch.as_tensor(np.where(wrong, other, labels))]
-    x_train, y_train, x_test, y_test = parts
-    return Data(x_train, y_train, x_test, y_test, int(y.max()) + 1)
+def sweep(
+    given: dict[str, Any], data: Data, seed: int, name: str, folder: Path | None = None
+) -> Runs:
+    """Train the whole grid, `repeats` times each, and measure what reached the loss.
 
-
-def _patches(n: int, seed: int) -> tuple[np.ndarray, ...]:
-    found = []
-    for name in ("china.jpg", "flower.jpg"):
-        grey = load_sample_image(name).mean(axis=2)
-        high, wide = (s // 8 for s in grey.shape)
-        blocks = grey[: 8 * high, : 8 * wide].reshape(high, 8, wide, 8).transpose(0, 2, 1, 3)
-        found.append(blocks.reshape(-1, 64))
-    x = np.concatenate(found)
-    y = np.repeat([0, 1], [len(f) for f in found])
-    x = (x - x.mean(axis=1, keepdims=True)) / (x.std(axis=1, keepdims=True) + 8)
-    order = stream(seed, "patches").permutation(len(y))
-    train, test = order[:n], order[n:]
-    return x[train], y[train], x[test], y[test]
-
-
-def sweep(given: dict[str, Any], data: Data, seed: int, name: str) -> Runs:
-    """Train the whole grid, `repeats` times each, and measure what reached the loss."""
+    Args:
+        given: settings.
+        data: with the largest training set; smaller ones are its first rows.
+        seed: of weights and orders.
+        name: of the data.
+        folder: keeps what is finished, by settings and code, so that the same call goes on there.
+    """
     found = Runs([], [], [])
-    for width, depth, batch in itertools.product(given["width"], given["depth"], given["batch"]):
-        rates = [r for r in given["rate"] for _ in range(given["repeats"])]
-        shape = [data.x.shape[1], *[width] * depth, data.classes]
-        key = (name, width, depth, batch)
-        start = _initial(shape, len(rates), derived_seed(seed, *key))
-        stack = _Stack(start, data, rates, batch, torch_stream(seed, "order", *key))
-        done = stack.train(given["loss"], given["epochs"])
-        found.trained += len(rates)
-        for i, (weights, history) in done.items():
-            found.axes.append((width, depth, rates[i], batch))
-            measure(found, shape, [w[i] for w in start], weights, data, history, given)
+    code = code_hash("heldout.papers.no_tight_bounds") if folder else ""
+    for shared in itertools.product(*(given[a] for a in AXES[:4])):
+        whole = json.dumps([code, given, name, seed, shared], sort_keys=True)
+        path = folder and folder / f"{hashlib.sha256(whole.encode()).hexdigest()[:16]}.json"
+        if path and path.exists():
+            part = Runs(**read_json(path))
+        else:
+            part = _stacked(given, data, seed, name, shared)
+            if path:
+                write_json(path, asdict(part))
+        found.values += part.values
+        found.axes += part.axes
+        found.gaps += part.gaps
+        found.trained += part.trained
     return found
 
 
-def _initial(shape: list[int], many: int, seed: int) -> list[Tensor]:
-    generator = torch_stream(seed, "weights")
+def _stacked(
+    given: dict[str, Any], data: Data, seed: int, name: str, shared: tuple[int, ...]
+) -> Runs:
+    """Networks that share examples, width, depth and batch size, so that one stack trains them."""
+    n, width, depth, batch = shared
+    own = list(itertools.product(given["rate"], given["spread"], range(given["repeats"])))
+    data, shape = data.first(n), [data.x.shape[1], *[width] * depth, data.classes]
+    start = _initial(shape, [k for _, k, _ in own], derived_seed(seed, name, *shared))
+    order = torch_stream(seed, "order", name, *shared)
+    stack = _Stack(start, data, [r for r, _, _ in own], batch, order)
+    done = stack.train(given["loss"], given["updates"] // -(-n // batch))
+    found = Runs([], [], [], len(own))
+    for i, (weights, history) in done.items():
+        found.axes.append([*shared, *own[i][:2]])
+        measure(found, shape, [w[i] for w in start], weights, data, history, given)
+    return found
+
+
+def _initial(shape: list[int], spreads: Sequence[float], seed: int) -> list[Tensor]:
+    generator, many = torch_stream(seed, "weights"), len(spreads)
+    spread = torch.tensor(spreads)[:, None, None]
     net = []
     for a, b in itertools.pairwise(shape):
-        net.append(torch.randn(many, a, b, generator=generator) * (2 / a) ** 0.5)
+        net.append(torch.randn(many, a, b, generator=generator) * (2 / a) ** 0.5 * spread)
         net.append(torch.zeros(many, 1, b))
     return net
 
@@ -171,18 +159,18 @@ def measure(
     net = mlp(shape)
     state = dict(zip(net.state_dict(), _flipped(start), strict=True))
     net.load_state_dict(dict(zip(net.state_dict(), _flipped(weights), strict=True)))
-    found.values.append(
-        complexity_measures(
-            net, state, data.x, data.y, history=history, stopping_loss=given["loss"] * 1.001,
-            options=Options(draws=given["draws"], steps=given["steps"],
-                            tolerance=given["tolerance"]),
-        )
+    values = complexity_measures(
+        net, state, data.x, data.y, history=history, stopping_loss=given["loss"] * 1.001,
+        normalized=True,  # or it is the number of examples that norms measure
+        options=Options(draws=given["draws"], steps=given["steps"], tolerance=given["tolerance"]),
     )  # fmt: skip
+    # Without convolutions those of their spectra are the same numbers twice.
+    found.values.append({k: v for k, v in values.items() if not k.endswith("_fft")})
     with torch.no_grad():
         wrong = (net(data.x_test).argmax(1) != data.y_test).double()
         train = float((net(data.x).argmax(1) != data.y).double().mean())
     parts = (wrong, wrong[::2], wrong[1::2])
-    found.gaps.append(tuple(float(p.mean()) - train for p in parts))  # type: ignore[arg-type]
+    found.gaps.append([float(p.mean()) - train for p in parts])
 
 
 def _flipped(net: list[Tensor]) -> list[Tensor]:
