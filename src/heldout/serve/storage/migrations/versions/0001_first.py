@@ -14,7 +14,9 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Make the tables."""
     _of_papers()
-    _of_jobs_and_mail()
+    _of_jobs()
+    _of_mail()
+    _of_verdicts()
     op.execute("INSERT INTO state (name, value) VALUES ('generation', 0)")
 
 
@@ -51,7 +53,7 @@ def _of_papers() -> None:
     op.create_index("ix_fetched_published_arxiv", "fetched", ["published", "arxiv"], unique=False)
 
 
-def _of_jobs_and_mail() -> None:
+def _of_jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", KEY, nullable=False),
@@ -75,6 +77,9 @@ def _of_jobs_and_mail() -> None:
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_state")),
     )
+
+
+def _of_mail() -> None:
     op.create_table(
         "subscribers",
         sa.Column("id", KEY, nullable=False),
@@ -89,34 +94,6 @@ def _of_jobs_and_mail() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subscribers")),
         sa.UniqueConstraint("email", name=op.f("uq_subscribers_email")),
     )
-    op.create_table(
-        "verdicts",
-        sa.Column("id", KEY, nullable=False),
-        sa.Column("slug", sa.String(length=80), nullable=False),
-        sa.Column("claim", sa.String(length=80), nullable=False),
-        sa.Column("verdict", sa.String(length=20), nullable=False),
-        sa.Column("code_hash", sa.String(length=80), nullable=False),
-        sa.Column("version", sa.String(length=40), nullable=False),
-        sa.Column("value", sa.Float(), nullable=True),
-        sa.Column("low", sa.Float(), nullable=True),
-        sa.Column("high", sa.Float(), nullable=True),
-        sa.Column("n", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("scale", sa.String(length=10), nullable=False),
-        sa.Column("seen_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_verdicts")),
-        sa.UniqueConstraint("slug", "claim", "code_hash", "verdict", name="uq_verdicts_record"),
-    )
-    op.create_index("ix_verdicts_seen_at", "verdicts", ["seen_at"], unique=False)
-    op.create_table(
-        "votes",
-        sa.Column("id", KEY, nullable=False),
-        sa.Column("paper", sa.String(length=80), nullable=False),
-        sa.Column("voter", sa.String(length=64), nullable=False),
-        sa.Column("at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_votes")),
-        sa.UniqueConstraint("paper", "voter", name=op.f("uq_votes_paper")),
-    )
-    op.create_index("ix_votes_at", "votes", ["at"], unique=False)
     op.create_table(
         "deliveries",
         sa.Column("id", KEY, nullable=False),
@@ -152,6 +129,37 @@ def _of_jobs_and_mail() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_lines")),
         sa.UniqueConstraint("job", "number", name=op.f("uq_job_lines_job")),
     )
+
+
+def _of_verdicts() -> None:
+    op.create_table(
+        "verdicts",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("slug", sa.String(length=80), nullable=False),
+        sa.Column("claim", sa.String(length=80), nullable=False),
+        sa.Column("verdict", sa.String(length=20), nullable=False),
+        sa.Column("code_hash", sa.String(length=80), nullable=False),
+        sa.Column("version", sa.String(length=40), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("low", sa.Float(), nullable=True),
+        sa.Column("high", sa.Float(), nullable=True),
+        sa.Column("n", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("scale", sa.String(length=10), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_verdicts")),
+        sa.UniqueConstraint("slug", "claim", "code_hash", "verdict", name="uq_verdicts_record"),
+    )
+    op.create_index("ix_verdicts_seen_at", "verdicts", ["seen_at"], unique=False)
+    op.create_table(
+        "votes",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("paper", sa.String(length=80), nullable=False),
+        sa.Column("voter", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_votes")),
+        sa.UniqueConstraint("paper", "voter", name=op.f("uq_votes_paper")),
+    )
+    op.create_index("ix_votes_at", "votes", ["at"], unique=False)
 
 
 def downgrade() -> None:
