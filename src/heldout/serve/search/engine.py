@@ -1,0 +1,298 @@
+"""The search of one site: its index, its vectors, and the thread that keeps both up to date."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+from zlib import crc32
+
+import numpy as np
+
+from heldout.core.errors import HeldoutError
+from heldout.serve.items import Library
+from heldout.serve.search import rows
+from heldout.serve.search.analysis import indexed
+from heldout.serve.search.index import WordIndex
+from heldout.serve.search.meaning import Encoder, EncoderError, ProcessEncoder, model_of
+from heldout.serve.search.passages import Passage, Text, fetched_text, library_texts, passages_of
+from heldout.serve.search.typos import Vocabulary
+from heldout.serve.search.vectors import MOST, Place, VectorStore
+from heldout.serve.storage.database import Database
+
+_log = logging.getLogger(__name__)
+_WORDS_AT_ONCE = 20_000
+_VECTORS_AT_ONCE = 16
+_FLUSH = 256
+_POLL_S = 2.0
+_WHOLE_S = 300.0  # how often all rows are looked at, for texts that were changed in place
+_AGAIN_S = 30.0
+T = TypeVar("T")
+
+
+class Engine:
+    """Searches, and follows what is fetched.
+
+    Args:
+        database: with the fetched papers.
+        library: the shipped ones.
+        folder: where index and vectors are kept; None: in memory.
+        encoder: makes one; None: search is by words only.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        library: Library,
+        folder: Path | None = None,
+        encoder: Callable[[], Encoder] | None = None,
+    ) -> None:
+        self.database, self.folder = database, folder
+        self.slugs = sorted(library.items)
+        self.passages: list[list[Passage]] = [passages_of(slug) for slug in self.slugs]
+        self.stems = [[(p, frozenset(indexed(p.text)[0])) for p in made] for made in self.passages]
+        self.index = WordIndex(folder)
+        self.vocabulary = Vocabulary.of({})
+        self.encoder: Encoder | None = None
+        self.vectors: VectorStore | None = None
+        self._make_encoder = encoder
+        self._own = {text.row: text for text in library_texts(library)}
+        self._known: dict[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._looked = 0.0
+        self._failed = self._encoding = False
+        self._end = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._updating = threading.Lock()
+        self._library_words()
+
+    def start(self) -> None:
+        """Follow the database, and load the model if there is one, in threads that never wait."""
+        self._threads = [threading.Thread(target=self._follow, name="search", daemon=True)]
+        if self._make_encoder:
+            self._threads.append(
+                threading.Thread(target=self._learn, name="search-meaning", daemon=True)
+            )
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads and the encoder."""
+        self._end.set()
+        encoder, self.encoder = self.encoder, None
+        if encoder:
+            encoder.close()
+        for thread in self._threads:
+            thread.join(5.0)
+
+    @property
+    def library_rows(self) -> range:
+        """Rows of the library's papers: -1 for the first slug, -2 for the second."""
+        return range(-1, -1 - len(self.slugs), -1)
+
+    def slug(self, row: int) -> str:
+        """Return the slug of a row of the library's."""
+        return self.slugs[-1 - row]
+
+    @property
+    def state(self) -> str:
+        """How far search by meaning is.
+
+        "none": there is no model; "loading": words only until it is there; "partly": some papers
+        have no vector yet; "ready".
+        """
+        if self._make_encoder is None or self._failed:
+            return "none"
+        if self.encoder is None or self.vectors is None or not len(self.vectors):
+            return "loading"
+        return "partly" if self._encoding else "ready"
+
+    def update_words(self) -> int:
+        """Bring the index up to date with the database; return how many papers changed.
+
+        Raises:
+            StorageError: the database cannot be reached.
+            ValueError: another process changes the index now.
+        """
+        with self._updating:
+            wanted = {r: t.stamp for r, t in self._own.items()} | rows.stamps(self.database)
+            here = self.index.stamps()
+            changed = sorted(r for r, stamp in wanted.items() if here.get(r) != stamp)
+            gone = sorted(r for r in here if r not in wanted)
+            for part in _parts(changed, _WORDS_AT_ONCE) if changed else [[]] if gone else []:
+                self.index.change(self._texts(part, wanted), gone)
+                gone = []
+                if self._end.is_set():
+                    break
+            self._known = wanted
+            if changed or not self.vocabulary.counts:
+                self.vocabulary = Vocabulary.of(self.index.vocabulary())
+            return len(changed)
+
+    def update_vectors(self) -> int:
+        """Encode the passages that have no vector of their present text; return how many.
+
+        Raises:
+            StorageError: the database cannot be reached.
+            EncoderError: the encoder has ended.
+        """
+        encoder, vectors = self.encoder, self.vectors
+        if encoder is None or vectors is None:
+            return 0
+        if self._known is not None:
+            vectors.keep({(row, -1): stamp for row, stamp in self._known.items()})
+        waiting: list[tuple[Place, int, str]] = []
+        count, self._encoding = 0, True
+        for place, stamp, text in self._wanted_vectors(vectors):
+            waiting.append((place, stamp, text))
+            if len(waiting) >= _FLUSH:
+                count += self._encode(encoder, vectors, waiting)
+                waiting = []
+            if self._end.is_set():
+                return count
+        count += self._encode(encoder, vectors, waiting)
+        self._encoding = False
+        return count
+
+    def load_encoder(self) -> bool:
+        """Load the model, in its own process; False when there is none or it cannot be loaded."""
+        if self._make_encoder is None:
+            return False
+        try:
+            made = self._make_encoder()
+        except (HeldoutError, OSError) as error:
+            _log.warning("Search is by words only: %s", error)
+            self._failed = True
+            return False
+        if self._end.is_set():
+            made.close()
+            return False
+        if self.vectors is None:
+            folder = self.folder / f"meaning-{made.name}" if self.folder else None
+            self.vectors = VectorStore(made.size, folder)
+        self.encoder, self._failed = made, False
+        return True
+
+    def lost(self, error: Exception) -> None:
+        """Do without the encoder, whose process has ended; the thread starts it again."""
+        encoder, self.encoder = self.encoder, None
+        if encoder and not self._end.is_set():
+            _log.warning("Search is by words only for now: %s", error)
+        if encoder:
+            encoder.close()
+
+    def _library_words(self) -> None:
+        # A fraction of a second, so the first visitor can search at once.
+        here = self.index.stamps()
+        changed = [t for t in self._own.values() if here.get(t.row) != t.stamp]
+        try:
+            if changed:
+                self.index.change(changed)
+        except ValueError:
+            _log.info("Another process keeps the search index up to date.")
+        self.vocabulary = Vocabulary.of(self.index.vocabulary())
+
+    def _texts(self, part: Sequence[int], wanted: dict[int, int]) -> Iterator[Text]:
+        for row in part:
+            if row in self._own:
+                yield self._own[row]
+        fetched = [row for row in part if row not in self._own]
+        for row, _, title, abstract in rows.texts(self.database, fetched):
+            yield fetched_text(row, wanted[row], title, abstract)
+
+    def _wanted_vectors(self, vectors: VectorStore) -> Iterator[tuple[Place, int, str]]:
+        for row in self.library_rows:
+            for number, passage in enumerate(self.passages[-1 - row]):
+                if passage.kind == "setting":
+                    continue  # found by words; as meanings they are all alike
+                stamp = crc32(passage.text.encode())
+                if not vectors.has((row, number), stamp):
+                    yield (row, number), stamp, passage.text
+            whole = self._own[row]
+            if not vectors.has((row, -1), whole.stamp):
+                yield (row, -1), whole.stamp, whole.whole
+        known = dict(self._known or {})
+        waiting = [r for r, s in known.items() if r > 0 and not vectors.has((r, -1), s)]
+        waiting.sort(reverse=True)  # what was fetched last first
+        room = max(0, MOST - len(vectors))
+        for row, _, title, abstract in rows.texts(self.database, waiting[:room]):
+            yield (row, -1), known[row], f"{title}. {abstract}"
+
+    def _encode(
+        self, encoder: Encoder, vectors: VectorStore, waiting: list[tuple[Place, int, str]]
+    ) -> int:
+        if not waiting:
+            return 0
+        waiting = sorted(waiting, key=lambda w: len(w[2]))  # of like length, for less padding
+        made = []
+        for part in _parts(waiting, _VECTORS_AT_ONCE):
+            start = time.monotonic()
+            made.append(encoder.encode([text for _, _, text in part]))
+            if len(waiting) == _FLUSH:  # much to do: leave half of a core to visitors
+                self._end.wait(0.5 * (time.monotonic() - start))
+            if self._end.is_set():
+                break
+        done = waiting[: sum(len(m) for m in made)]
+        vectors.add([p for p, _, _ in done], [s for _, s, _ in done], np.concatenate(made))
+        return len(done)
+
+    def _follow(self) -> None:
+        while not self._end.is_set():
+            pause = _POLL_S
+            try:
+                if self._stale():
+                    self.update_words()
+            except (HeldoutError, OSError, ValueError) as error:
+                # Busy elsewhere, or out of reach: search goes on with what it has.
+                _log.info("The search index is not up to date: %s", error)
+                self._seen, pause = None, _AGAIN_S
+                self.index.reload()
+            self._end.wait(pause)
+
+    def _stale(self) -> bool:
+        generation = self.database.generation()
+        if self._seen and self._seen[0] == generation:
+            return False
+        now = (generation, *rows.size(self.database))
+        grown = self._seen is None or self._seen[1:] != now[1:]
+        if not grown and time.monotonic() - self._looked < _WHOLE_S:
+            return False  # a vote or a comment; a text that was changed in place can wait
+        self._seen, self._looked = now, time.monotonic()
+        return True
+
+    def _learn(self) -> None:
+        last: dict[int, int] | None = {}
+        pause = _AGAIN_S
+        while not self._end.is_set():
+            if self.encoder is None and not self.load_encoder():
+                self._end.wait(pause)
+                pause = min(2 * pause, 3600.0)
+                continue
+            try:
+                if self._known is not last:
+                    now = self._known
+                    self.update_vectors()
+                    last = now
+                pause = _AGAIN_S
+                self._end.wait(_POLL_S)
+            except EncoderError as error:
+                self.lost(error)
+                self._end.wait(_AGAIN_S)
+            except (HeldoutError, OSError) as error:
+                _log.warning("Search by meaning is not up to date: %s", error)
+                self._end.wait(_AGAIN_S)
+
+
+def encoder_of(environment: dict[str, str] | None = None) -> Callable[[], Encoder] | None:
+    """Return what starts the encoder that the environment names; None: there is none."""
+    model = model_of(os.environ if environment is None else environment)
+    return None if model is None else lambda: ProcessEncoder(model)
+
+
+def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -1,0 +1,143 @@
+"""How good search is on queries with judged answers.
+
+    python -m heldout.serve.search.evaluate
+
+The queries (judged.jsonl) and their grades were written from the papers' cards before there was a
+ranking. Those on odd lines were used to choose the few numbers in `found.Tuning` and the weights
+of fields; those on even lines are reported.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heldout.serve.items import Library
+from heldout.serve.search.engine import Engine, encoder_of
+from heldout.serve.search.found import TUNING, Tuning, ranked
+from heldout.serve.storage.database import Database
+
+JUDGED = Path(__file__).with_name("judged.jsonl")
+DEPTH = 5
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A query with what a searcher would want."""
+
+    query: str
+    """As it is typed."""
+    kind: str
+    """question, keyword, name, typo, paraphrase or nothing."""
+    grades: Mapping[str, int]
+    """2: an answer, 1: of some use, by slug; others are 0."""
+
+
+def judged(half: str = "both") -> list[Judged]:
+    """Return the judged queries: "tune" (odd lines), "report" (even lines) or "both".
+
+    >>> len(judged("tune")), len(judged("report"))
+    (56, 56)
+    """
+    lines = JUDGED.read_text().splitlines()
+    chosen = {"tune": lines[0::2], "report": lines[1::2], "both": lines}[half]
+    return [Judged(**json.loads(line)) for line in chosen]
+
+
+def ndcg(ranking: Sequence[str], grades: Mapping[str, int], depth: int = DEPTH) -> float:
+    """Return DCG over that of the best order, with gains 2^grade - 1 and discounts log2(1 + rank).
+
+    From 0 to 1; nan for a query without any answer.
+
+    >>> round(ndcg(["b", "a"], {"a": 2, "b": 1}), 4)
+    0.7967
+    """
+
+    def gained(values: Sequence[int]) -> float:
+        return sum((2.0**g - 1) / math.log2(rank + 1) for rank, g in enumerate(values, 1))
+
+    most = gained(sorted(grades.values(), reverse=True)[:depth])
+    return gained([grades.get(s, 0) for s in ranking[:depth]]) / most if most else math.nan
+
+
+def interval(values: Sequence[float], draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean over resampled queries."""
+    import numpy as np
+
+    rng, given = np.random.default_rng(seed), np.asarray(values)
+    means = given[rng.integers(len(given), size=(draws, len(given)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def library_engine(meaning: bool = True) -> Engine:
+    """Return a search in memory over the library's papers, with their vectors if there can be."""
+    database = Database("sqlite://")
+    database.upgrade()
+    engine = Engine(database, Library.load(), None, encoder_of() if meaning else None)
+    engine.update_words()
+    if engine.load_encoder():
+        engine.update_vectors()
+    return engine
+
+
+def methods(engine: Engine, tuning: Tuning = TUNING) -> dict[str, Callable[[str], list[str]]]:
+    """Return rankings of slugs: by words, by meaning (if there is a model), and by both."""
+
+    def slugs(query: str, **how: Any) -> list[str]:
+        return [engine.slug(row) for row, _ in ranked(engine, query, **how).scores]
+
+    from dataclasses import replace
+
+    made: dict[str, Callable[[str], list[str]]] = {
+        "words": lambda q: slugs(q, meaning=False, tuning=tuning)
+    }
+    if engine.encoder is not None:
+        only_meaning = replace(tuning, meaning=1.0, least=0.0, tail=0.0)
+        made["meaning"] = lambda q: slugs(q, tuning=only_meaning)
+        made["words and meaning"] = lambda q: slugs(q, tuning=tuning)
+    return made
+
+
+def measured(
+    rank: Callable[[str], list[str]], queries: Sequence[Judged]
+) -> dict[str, float | list[float] | dict[str, float] | int]:
+    """Return mean nDCG@5 with its interval, that of each kind, and what is shown for nothing.
+
+    `shown_for_nothing` is the share of the queries without an answer for which there are results.
+    """
+    values = [(q.kind, ndcg(rank(q.query), q.grades)) for q in queries if q.grades]
+    empty = [bool(rank(q.query)) for q in queries if not q.grades]
+    every = [v for _, v in values]
+    low, high = interval(every)
+    kinds = sorted({k for k, _ in values})
+    return {
+        "ndcg_at_5": round(sum(every) / len(every), 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "queries": len(every),
+        "by_kind": {
+            k: round(sum(v for n, v in values if n == k) / sum(n == k for n, _ in values), 4)
+            for k in kinds
+        },
+        "shown_for_nothing": round(sum(empty) / max(1, len(empty)), 4),
+    }
+
+
+def main() -> int:
+    """Print what is measured on the half that is reported."""
+    engine = library_engine()
+    try:
+        found = {name: measured(rank, judged("report")) for name, rank in methods(engine).items()}
+    finally:
+        engine.stop()
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
