@@ -29,7 +29,7 @@ from heldout.serve.web.templating import page, root_of
 
 router = APIRouter(include_in_schema=False)
 
-_LONGEST_WAIT_S = 20.0
+_LONGEST_WAIT_S = 60.0
 _NONE = "There is no such paper here."
 
 
