@@ -34,9 +34,9 @@ def site(settings: Settings) -> Iterator[Site]:
 
 
 @pytest.fixture
-def client(site: Site) -> Iterator[TestClient]:
-    with TestClient(create_app(site), base_url=site.settings.origin) as made:
-        yield made
+def client(site: Site) -> TestClient:
+    # Without starting what other rooms start: nothing of it is asked for here.
+    return TestClient(create_app(site), base_url=site.settings.origin)
 
 
 def token(client: TestClient) -> str:

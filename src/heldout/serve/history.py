@@ -23,9 +23,12 @@ def prepare(site: Site) -> None:
         made.append(threading.Thread(target=_remember, args=(site,), name="verdicts", daemon=True))
         made[-1].start()
 
+    def stop() -> None:
+        for thread in made:  # before the database is closed; reading takes a second or so
+            thread.join(10.0)
+
     site.starting.append(start)
-    # Before the database is closed; reading what is new takes a second or so.
-    site.stopping.append(lambda: [thread.join(10.0) for thread in made])
+    site.stopping.append(stop)
     site.parts.setdefault("paper parts", []).append(part)
 
 

@@ -74,9 +74,9 @@ def _listed(connection: Connection, asked: argparse.Namespace) -> int:
         print(f"{c.id:>6}  {c.state:<7}  {at}  {c.paper}  {c.author[:_SHORT]}  {name}: {words}")
     if not found:
         print("No comments.")
-    for author, at in comments.banned(connection):
+    for author, since in comments.banned(connection):
         if len(author) == 32:  # networks are shut out for a day only, and say nothing to a reader
-            day = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+            day = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d")
             print(f"banned since {day}: {author[:_SHORT]}")
     return 0
 
