@@ -38,7 +38,7 @@ class FakeEncoder:
 
     name, size = "fake", 64
 
-    def __init__(self) -> None:
+    def __init__(self, end: object = None) -> None:
         self.asked: list[str] = []
         self.dead = False
 
@@ -210,6 +210,7 @@ def test_while_another_process_writes_search_goes_on(site: Site) -> None:
 
 def test_the_thread_follows_the_database(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heldout.serve.search.engine._POLL_S", 0.02)
+    monkeypatch.setattr("heldout.serve.search.engine._SETTLE_S", 0.0)
     engine = Engine(site.database, site.library, None, FakeEncoder)
     site.parts["search"] = engine
     engine.start()

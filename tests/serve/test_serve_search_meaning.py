@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,23 @@ def test_an_encoder_that_cannot_start_is_told(
     monkeypatch.setattr(meaning.sys, "executable", "/bin/false")
     with pytest.raises(EncoderError):
         ProcessEncoder(str(tmp_path))
+
+
+def test_an_encoder_that_is_not_wanted_any_more_ends_while_it_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(meaning.sys, "executable", str(slow))
+    end = threading.Event()
+    threading.Timer(0.2, end.set).start()
+    start = time.monotonic()
+    with pytest.raises(EncoderError):
+        ProcessEncoder(str(tmp_path), end)
+    assert time.monotonic() - start < 30
+    with pytest.raises(EncoderError):
+        ProcessEncoder(str(tmp_path), patience_s=0.2)
 
 
 def test_the_installed_model_knows_meaning_without_shared_words() -> None:

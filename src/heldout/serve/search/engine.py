@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
@@ -31,6 +31,7 @@ _FLUSH = 256
 _POLL_S = 2.0
 _WHOLE_S = 300.0  # how often all rows are looked at, for texts that were changed in place
 _AGAIN_S = 30.0
+_SETTLE_S = 2.0  # the first pages come before the model
 T = TypeVar("T")
 
 
@@ -41,7 +42,7 @@ class Engine:
         database: with the fetched papers.
         library: the shipped ones.
         folder: where index and vectors are kept; None: in memory.
-        encoder: makes one; None: search is by words only.
+        encoder: makes one, or gives up when its argument is set; None: by words only.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Engine:
         database: Database,
         library: Library,
         folder: Path | None = None,
-        encoder: Callable[[], Encoder] | None = None,
+        encoder: Callable[[threading.Event], Encoder] | None = None,
     ) -> None:
         self.database, self.folder = database, folder
         self.slugs = sorted(library.items)
@@ -163,8 +164,10 @@ class Engine:
         if self._make_encoder is None:
             return False
         try:
-            made = self._make_encoder()
+            made = self._make_encoder(self._end)
         except (HeldoutError, OSError) as error:
+            if self._end.is_set():
+                return False
             _log.warning("Search is by words only: %s", error)
             self._failed = True
             return False
@@ -267,6 +270,7 @@ class Engine:
     def _learn(self) -> None:
         last: dict[int, int] | None = {}
         pause = _AGAIN_S
+        self._end.wait(_SETTLE_S)
         while not self._end.is_set():
             if self.encoder is None and not self.load_encoder():
                 self._end.wait(pause)
@@ -287,10 +291,12 @@ class Engine:
                 self._end.wait(_AGAIN_S)
 
 
-def encoder_of(environment: dict[str, str] | None = None) -> Callable[[], Encoder] | None:
+def encoder_of(
+    environment: Mapping[str, str] | None = None,
+) -> Callable[[threading.Event], Encoder] | None:
     """Return what starts the encoder that the environment names; None: there is none."""
     model = model_of(os.environ if environment is None else environment)
-    return None if model is None else lambda: ProcessEncoder(model)
+    return None if model is None else lambda end: ProcessEncoder(model, end)
 
 
 def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

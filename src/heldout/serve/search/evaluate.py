@@ -109,7 +109,8 @@ def measured(
 ) -> dict[str, float | list[float] | dict[str, float] | int]:
     """Return mean nDCG@5 with its interval, that of each kind, and what is shown for nothing.
 
-    `shown_for_nothing` is the share of the queries without an answer for which there are results.
+    `shown_for_nothing` is the share of the queries without an answer for which there are results,
+    if only as what is nearest; see `doubts`.
     """
     values = [(q.kind, ndcg(rank(q.query), q.grades)) for q in queries if q.grades]
     empty = [bool(rank(q.query)) for q in queries if not q.grades]
@@ -128,11 +129,28 @@ def measured(
     }
 
 
+def doubts(engine: Engine, queries: Sequence[Judged], meaning: bool = True) -> dict[str, float]:
+    """Return how often results are shown as answers to queries that have none, and the reverse.
+
+    `answers_to_nothing`: of the queries without an answer; `doubted`: of those with one, the share
+    whose results are shown as merely the nearest.
+    """
+    sure = [(bool(q.grades), ranked(engine, q.query, meaning=meaning).sure) for q in queries]
+    wrong = [s for has, s in sure if not has]
+    right = [s for has, s in sure if has]
+    return {
+        "answers_to_nothing": round(sum(wrong) / max(1, len(wrong)), 4),
+        "doubted": round(1 - sum(right) / max(1, len(right)), 4),
+    }
+
+
 def main() -> int:
     """Print what is measured on the half that is reported."""
     engine = library_engine()
     try:
-        found = {name: measured(rank, judged("report")) for name, rank in methods(engine).items()}
+        queries = judged("report")
+        found: dict[str, Any] = {n: measured(rank, queries) for n, rank in methods(engine).items()}
+        found["doubts"] = doubts(engine, queries)
     finally:
         engine.stop()
     sys.stdout.write(json.dumps(found, indent=1) + "\n")

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -86,13 +87,16 @@ class ProcessEncoder:
 
     Args:
         model: name or folder of a sentence-transformers model.
+        end: set when it is no longer wanted, even while it loads.
         patience_s: how long it may take to load.
 
     Raises:
-        EncoderError: it ended, or took too long.
+        EncoderError: it ended, took too long, or is no longer wanted.
     """
 
-    def __init__(self, model: str, patience_s: float = 300.0) -> None:
+    def __init__(
+        self, model: str, end: threading.Event | None = None, patience_s: float = 600.0
+    ) -> None:
         self.name, self.size = model_name(model), 0
         self._lock, self._count, self._urgent = threading.Lock(), threading.Lock(), 0
         self._kept: OrderedDict[str, Floats] = OrderedDict()
@@ -102,12 +106,19 @@ class ProcessEncoder:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment,
         )  # fmt: skip
-        late = threading.Timer(patience_s, self._process.kill)
-        late.start()
         try:
+            self._await(end or threading.Event(), time.monotonic() + patience_s)
             self.size = self._answer().shape[1]
-        finally:
-            late.cancel()
+        except EncoderError:
+            self.close()
+            raise
+
+    def _await(self, end: threading.Event, until: float) -> None:
+        # A short poll: a page that stops should not leave a process that still loads.
+        pipe: IO[bytes] = self._process.stdout  # type: ignore[assignment]
+        while not select.select([pipe], [], [], 0.1)[0]:
+            if end.is_set() or time.monotonic() > until:
+                raise EncoderError("the encoder took too long to load, or is not wanted any more")
 
     def encode(self, texts: Sequence[str], urgent: bool = False) -> Floats:
         """Return (n, size) float32 rows of length 1; one text that was asked for lately is kept.
