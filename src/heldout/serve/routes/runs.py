@@ -51,7 +51,7 @@ def form_part(site: Site, item: Item) -> dict[str, Any]:
     # With a token set, some come from elsewhere, through a proxy that we may know nothing of.
     own = site.settings.loopback and not behind_proxy(site.settings) and not site.settings.token
     return {"run_form": {
-        "choices": offered, "most": MOST_SEEDS, "slug": item.key, "time_of": time_of,
+        "choices": offered, "most": MOST_SEEDS, "slug": item.key, "time_of": time_of, "level": 3,
         "open": own or bool(site.settings.token), "token": not own,
     }}  # fmt: skip
 
@@ -175,6 +175,8 @@ def _listed(request: Request, item: Item | None) -> Response:
             for j in found
         ]
     form: dict[str, Any] = form_part(site, item) if item else {"run_form": None}
+    if item:
+        form["run_form"]["level"] = 2
     if item and is_local(site, request):
         form["run_form"] |= {"open": True, "token": False}
     return page(site, "runs.html.jinja", runs=seen, item=item, when=when, iso=iso, **form)
