@@ -139,7 +139,7 @@ def test_a_server_that_is_killed_loses_no_run_and_leaves_no_process(site: Site) 
     folder = folder_of(site, number)
     with other_server(site) as server:
         first = pids(folder)
-        until(lambda: look(site, number).pid == first[0])
+        until(lambda: look(site, number).pid == first[0] and texts(site, number))
     assert look(site, number).state == "running"
     assert not any(gone(pid) for pid in first)  # orphans, which nobody watches
     (folder / "pids").unlink()
@@ -147,6 +147,7 @@ def test_a_server_that_is_killed_loses_no_run_and_leaves_no_process(site: Site) 
         second = pids(folder)
         assert free_of(first) and not set(first) & set(second)
         assert look(site, number).kept["lost"] == 1
+        until(lambda: len(texts(site, number)) == 2)
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) in (0, -signal.SIGTERM)
     assert free_of(second)

@@ -191,6 +191,7 @@ def test_when_the_server_stops_a_run_goes_on_with_the_next_start(site: Site) -> 
     number = put(site, wanted())
     with working(site, sleeps):
         found = pids(folder_of(site, number))
+        until(lambda: texts(site, number))
     assert look(site, number).state == "interrupted" and free_of(found)
     # A part of it had been finished: the progress goes on from there, and the lines as well.
     code = "print('benign_xor  a   1 of 3   0.1   0.1'); print('benign_xor xor seed 2: 0.1 s')"
