@@ -1,0 +1,1 @@
+"""Mail: subscriptions that are confirmed by a link, and digests that arrive once."""
