@@ -19,7 +19,17 @@ from heldout.serve.web.errors import add_errors
 from heldout.serve.web.headers import Guarded
 from heldout.serve.web.kept import Kept
 
-ROUTES = ("assets",)
+ROUTES = (
+    "assets",
+    "feed",
+    "about",
+    "comments",
+    "vote",
+    "runs",
+    "subscribe",
+    "paper",
+    "search",
+)
 """Files in `routes`; their routers are asked in this order."""
 
 
