@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 import uvicorn
 
 from heldout.serve.app import create_app
@@ -156,6 +157,7 @@ def test_a_server_that_is_killed_loses_no_run_and_leaves_no_process(site: Site) 
     assert texts(site, number) == ["asleep", "asleep"]
 
 
+@pytest.mark.slow
 def test_a_claim_is_measured_in_earnest(site: Site) -> None:
     def command(what: Wanted, folder: Path) -> Sequence[str]:
         return queue.command(what, folder)
