@@ -15,7 +15,8 @@ from heldout.serve.web.templating import page
 
 _TITLES = {
     400: "That could not be read", 403: "Not allowed", 404: "No such page",
-    405: "Not possible here", 409: "Not now", 413: "Too long", 422: "That does not fit",
+    405: "Not possible here", 408: "That took too long", 409: "Not now", 413: "Too long",
+    415: "That could not be read", 421: "Not served under that name", 422: "That does not fit",
     429: "Too many at once", 503: "Not available now",
 }  # fmt: skip
 
