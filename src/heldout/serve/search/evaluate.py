@@ -20,6 +20,7 @@ from typing import Any
 from heldout.serve.items import Library
 from heldout.serve.search.engine import Engine, encoder_of
 from heldout.serve.search.found import TUNING, Tuning, ranked
+from heldout.serve.search.fuse import reciprocal_ranks
 from heldout.serve.storage.database import Database
 
 JUDGED = Path(__file__).with_name("judged.jsonl")
@@ -87,7 +88,10 @@ def library_engine(meaning: bool = True) -> Engine:
 
 
 def methods(engine: Engine, tuning: Tuning = TUNING) -> dict[str, Callable[[str], list[str]]]:
-    """Return rankings of slugs: by words, by meaning (if there is a model), and by both."""
+    """Return rankings of slugs: by words, by meaning (if there is a model), and by both.
+
+    Both in two ways: as it is used, and by reciprocal ranks, which were the alternative.
+    """
 
     def slugs(query: str, **how: Any) -> list[str]:
         return [engine.slug(row) for row, _ in ranked(engine, query, **how).scores]
@@ -101,6 +105,14 @@ def methods(engine: Engine, tuning: Tuning = TUNING) -> dict[str, Callable[[str]
         only_meaning = replace(tuning, meaning=1.0, least=0.0, tail=0.0)
         made["meaning"] = lambda q: slugs(q, tuning=only_meaning)
         made["words and meaning"] = lambda q: slugs(q, tuning=tuning)
+
+        def by_ranks(query: str) -> list[str]:
+            alone = ranked(engine, query, meaning=False, tuning=tuning).scores
+            near = ranked(engine, query, tuning=only_meaning).scores
+            found = reciprocal_ranks([[row for row, _ in alone], [row for row, _ in near]])
+            return [engine.slug(row) for row in sorted(found, key=lambda r: (-found[r], -r))]
+
+        made["fused by ranks"] = by_ranks
     return made
 
 
