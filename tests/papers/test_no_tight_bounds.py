@@ -12,7 +12,7 @@ from torch import nn
 
 from heldout.papers import _no_tight_bounds_sweep as sweeping
 from heldout.papers import no_tight_bounds as recipe
-from heldout.papers._no_tight_bounds import _scores
+from heldout.papers._no_tight_bounds import _environments, _scores
 from heldout.papers._no_tight_bounds_data import Data, load
 from heldout.papers._no_tight_bounds_sweep import AXES, Runs, _initial, _Stack, measure, sweep
 from heldout.papers._no_tight_bounds_table import COLUMNS, measure_table
@@ -131,6 +131,7 @@ def test_every_claim_and_control_has_its_number(tiny):
         assert judge(claim, "tiny", records(tiny)[claim.id]["seeds"]).word == "toy"
     assert tiny["exact"]["parity/apart"] < 0.05
     assert tiny["sweep"]["models"] > 4
+    assert 0 <= tiny["sweep"]["axes"] <= 2
     assert recipe.run("parity_closed_form", "tiny", 7) == tiny["exact"]
 
 
@@ -197,13 +198,27 @@ def test_scores_of_the_gap_itself_of_its_opposite_and_of_noise():
     assert same["environments/d/m"] == 12  # six pairs of widths at two rates, none of rates
     noise = _scores("d/m", rng.normal(size=32), gap, axes, 1000, given)
     assert abs(noise["tau/d/m"]) < 0.2 and noise["worst_error/d/m"] > 0.5
+    assert _environments("d", gap, axes, 1000, given) == {
+        "environments_by/d/width": 12, "environments_by/d/rate": 0}  # fmt: skip
+    # Gaps that only the number of examples explains leave no rank correlation at all.
+    more = _scores(
+        "d/m", gap, np.zeros(32), axes | {"examples": np.repeat([1, 2], 16)}, 1000, given
+    )
+    assert more["tau/d/m"] == 0 and more["environments/d/m"] == 0
 
 
-@pytest.mark.parametrize("broken", ["models", "environments", "worst/oracle"])
+def test_rank_correlation_is_among_networks_of_one_training_set():
+    axes = {"examples": np.repeat([60, 400], 4), "width": np.tile([1, 2, 3, 4], 2)}
+    gap = np.array([5.0, 6, 7, 8, 1, 2, 3, 4]) / 10
+    values = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])  # right in each half, wrong between them
+    assert _scores("d/m", values, gap, axes, 1000, {"fewest_pairs": 1.0})["tau/d/m"] == 1
+
+
+@pytest.mark.parametrize("broken", ["models", "environments", "axes", "worst/oracle"])
 def test_a_control_that_is_not_met_leaves_the_verdict_open(broken):
     claim = next(c for c in recipe.CLAIMS if c.id == "every_measure_fails_somewhere")
-    good = {"worst/least": 0.95, "models": 150.0, "environments": 40.0, "worst/oracle": 0.3}
-    bad = good | {broken: {"models": 90.0, "environments": 0.0, "worst/oracle": 0.8}[broken]}
+    good = {"worst/least": 0.95, "models": 150, "environments": 40, "axes": 4, "worst/oracle": 0.3}
+    bad = good | {broken: {"models": 90, "environments": 0, "axes": 1, "worst/oracle": 0.8}[broken]}
     words = [
         judge(claim, "small", [{"seed": s, "metrics": m, "wall_s": 1.0} for s in range(3)]).word
         for m in (good, bad)

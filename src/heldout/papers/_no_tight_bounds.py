@@ -87,7 +87,16 @@ def rankings(given: dict[str, Any], seed: int) -> dict[str, float]:
         metrics |= _scores(f"{name}/oracle", gaps[:, 1], gaps[:, 2], axes, size // 2, given)
         noise = stream(seed, "random measure", name).normal(size=len(gaps))
         metrics |= _scores(f"{name}/random", noise, gaps[:, 0], axes, size, given)
+        metrics |= _environments(name, gaps[:, 0], axes, size, given)
     return {k: float(v) for k, v in (metrics | _summary(metrics, given["data"])).items()}
+
+
+def _environments(
+    name: str, gap: np.ndarray, axes: dict[str, np.ndarray], size: int, given: dict[str, Any]
+) -> dict[str, float]:
+    """How many environments each hyperparameter has: which do not depend on the measure."""
+    found = environment_errors(gap, gap, axes, size, fewest_pairs=given["fewest_pairs"])
+    return {f"environments_by/{name}/{a}": float(found.axis.count(a)) for a in axes}
 
 
 def _scores(
@@ -96,8 +105,11 @@ def _scores(
 ) -> dict[str, float]:  # fmt: skip
     by_axis = [v for v in granulated_tau(values, gap, axes).values() if np.isfinite(v)]
     found = environment_errors(values, gap, axes, size, fewest_pairs=given["fewest_pairs"])
+    # Claims on rank correlation are of models trained on the same examples.
+    examples = axes.get("examples", np.zeros(len(gap)))
+    alike = [examples == n for n in np.unique(examples)]
     return {
-        f"tau/{name}": kendall_tau(values, gap),
+        f"tau/{name}": float(np.mean([kendall_tau(values[a], gap[a]) for a in alike])),
         f"psi/{name}": float(np.mean(by_axis)) if by_axis else 0.0,
         f"worst_psi/{name}": float(np.min(by_axis)) if by_axis else 0.0,
         # No environment left is no evidence against a measure.
@@ -124,5 +136,7 @@ def _summary(metrics: dict[str, float], data: tuple[str, ...]) -> dict[str, floa
         "worst/least": min(worst[n] for n in measured),
         "worst/oracle": worst["oracle"],
         "environments": sum(metrics[f"environments/{d}/params"] for d in data),
+        "axes": len({k.split("/")[2] for k, v in metrics.items()
+                     if k.startswith("environments_by/") and v}),
         "models": min(metrics[f"models/{d}"] for d in data),
-    }
+    }  # fmt: skip
