@@ -27,15 +27,24 @@ class Changed(Protocol):
     """A verdict of `storage.verdicts.changed`."""
 
     @property
-    def slug(self) -> str: ...  # noqa: D102
+    def slug(self) -> str:
+        """Slug of the paper."""
+
     @property
-    def claim(self) -> str: ...  # noqa: D102
+    def claim(self) -> str:
+        """Name of the claim."""
+
     @property
-    def before(self) -> str: ...  # noqa: D102
+    def before(self) -> str:
+        """Verdict before; empty: not measured."""
+
     @property
-    def after(self) -> str: ...  # noqa: D102
+    def after(self) -> str:
+        """Verdict now."""
+
     @property
-    def at(self) -> float: ...  # noqa: D102
+    def at(self) -> float:
+        """When, in UTC seconds since 1970."""
 
 
 @dataclass(frozen=True)
