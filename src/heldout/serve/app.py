@@ -21,6 +21,10 @@ from heldout.serve.web.kept import Kept
 
 ROUTES = (
     "assets",
+    "api",
+    "atom",
+    "badge",
+    "meta",
     "feed",
     "about",
     "comments",
