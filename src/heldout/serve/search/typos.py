@@ -11,13 +11,13 @@ _SHORTEST = 5
 _COMMON = """
 able accept actually again agree allow almost alone already always answer anything appear apply
 around asked avoid aware begin behind belong bring build bought careful cause caused change
-check choose clear close coming common compare complete consider correct could create curse
+check choose clear close coming common compare complete consider correct could create
 decide depend different difficult early enough equal exact example exist expect explain faster
 figure final finish follow forced found friend general given going great happen happens hardly
 helps ignore image important improve inside issue keeps kinds known large later learn leave
 likely little longer looks lower maybe means might moment month money never often older order
 others paper people perhaps person place point possible prefer prevent probably problem prove
-quick quite reach ready reason recipe relate remain replace result right seems serious several
+quick quite reach ready reason relate remain replace result right seems serious several
 short should simple single slower small solve someone something sometimes speak special start
 still stuck suggest sudden surely taken think third today together tomorrow toward trust truth
 under understand unless useful usual value versus weather weight where whole wonder world worth
