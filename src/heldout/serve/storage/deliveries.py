@@ -71,8 +71,8 @@ def enlist(
              "message_id": message_id(n)}
             for n in numbers[start : start + _CHUNK]
         ]  # fmt: skip
-        done = connection.execute(insert(deliveries).values(rows).on_conflict_do_nothing())
-        made += int(done.rowcount)
+        new = insert(deliveries).values(rows).on_conflict_do_nothing().returning(deliveries.c.id)
+        made += len(connection.execute(new).all())
     return made
 
 

@@ -29,7 +29,9 @@ def open_issue(connection: Connection, name: str, until: float) -> bool:
     """Note that an issue is made; False when another sender was first."""
     insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     made = insert(state).values(name=_PREFIX + name, value=int(until))
-    return bool(connection.execute(made.on_conflict_do_nothing()).rowcount == 1)
+    # What comes back is counted, since the number of rows is not known on PostgreSQL.
+    back = made.on_conflict_do_nothing().returning(state.c.name)
+    return connection.execute(back).first() is not None
 
 
 def new_fetched(

@@ -78,7 +78,8 @@ def ask(
         subscriber=row.id, issue=f"confirm-{asked}", state="waiting", due_at=now,
         message_id=message_id, changed_at=now,
     )  # fmt: skip
-    return bool(connection.execute(queued.on_conflict_do_nothing()).rowcount == 1)
+    back = queued.on_conflict_do_nothing().returning(deliveries.c.id)
+    return connection.execute(back).first() is not None
 
 
 def asked_lately(connection: Connection, now: float) -> int:
