@@ -42,7 +42,7 @@ _SWEEP = (
     "the test set; 6 repeats. Kendall's tau is taken among networks of the same training set, the "
     "granulated one and sign errors over all hyperparameters, with measures divided by the number "
     "of examples as in bounds. Networks that do not converge are dropped and counted. "
-    "Recorded twice: at first with tau over both set sizes together, and 4 repeats."
+    "Recorded twice: at first with tau over both set sizes, 4 repeats, widths from 32."
 )
 _MODELS = Control("models", "above", 100, "enough networks reach the common loss on each data set")
 _ORACLE = Control("tau/oracle", "above", 0.2, "gaps differ by more than the test set's noise: on "
