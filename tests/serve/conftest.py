@@ -21,6 +21,12 @@ POSTGRES = os.environ.get("HELDOUT_TEST_POSTGRES", "")
 KINDS = ["sqlite", *(["postgresql"] if POSTGRES else [])]
 
 
+@pytest.fixture(autouse=True)
+def no_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process that loads a model beside every test; those of meaning set their own."""
+    monkeypatch.setenv("HELDOUT_EMBEDDING_MODEL", "none")
+
+
 @pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
