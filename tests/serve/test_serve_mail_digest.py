@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def told(
         "SECRET": "test secret 0123456789",
     }.items():  # fmt: skip
         monkeypatch.setenv(f"HELDOUT_{name}", value)
-    monkeypatch.setattr(command.time, "time", lambda: NOW)
+    monkeypatch.setattr(command, "time", SimpleNamespace(time=lambda: NOW))
     settings = mail_site.settings
     places = ["--data", str(settings.data), "--database", settings.database_url]
 
@@ -144,7 +145,7 @@ def test_the_command(
     mailbox.data = mailbox.rcpt = lambda _: None
     code, out, _ = told("--resend", number)
     assert code == 0 and "1 queued" in out and len(mailbox.to("s1@example.com")) == 1
-    monkeypatch.setattr(command.time, "time", lambda: NOW + 7200)
+    monkeypatch.setattr(command, "time", SimpleNamespace(time=lambda: NOW + 7200))
     code, out, _ = told("--send", "--period", "daily")
     assert code == 0 and states(mail_site) == {"sent": 3} and "3 subscribers" not in out
     assert set(mailbox.counts().values()) == {1}
@@ -156,8 +157,10 @@ def test_the_command_keeps_trying_when_it_is_asked_to(
     mail_site: Site, mailbox: Mailbox, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [NOW]
-    monkeypatch.setattr(command.time, "time", lambda: clock[0])
-    monkeypatch.setattr(command.time, "sleep", lambda s: clock.__setitem__(0, clock[0] + s))
+    slept = SimpleNamespace(
+        time=lambda: clock[0], sleep=lambda s: clock.__setitem__(0, clock[0] + s)
+    )
+    monkeypatch.setattr(command, "time", slept)
     subscribe(mail_site, 2)
     add_paper(mail_site, "2611.00001")
     mailbox.rcpt = lambda _: "451 Later" if len(mailbox.asked) < 6 else None
