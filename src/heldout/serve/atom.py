@@ -13,7 +13,7 @@ from heldout.serve import feed
 from heldout.serve.badge import said
 from heldout.serve.items import Item
 from heldout.serve.site import Site
-from heldout.serve.storage import news
+from heldout.serve.storage import fetched, news
 from heldout.serve.views import View
 from heldout.serve.web.templating import templates
 
@@ -85,7 +85,9 @@ def entries(site: Site, view: View, link: Callable[[str, str], str]) -> list[Ent
     Raises:
         StorageError: the database cannot be reached.
     """
-    items, _ = feed.items_page(site, view, 1, MOST)
+    read, _ = feed.items_page(site, view, 1, MOST)
+    # What is no key has no page to lead to.
+    items = [i for i in read if i.key in site.library.items or fetched.is_number(i.key)]
     with site.database.read() as connection:
         seen = news.last_seen(connection)
         known = news.credits(connection, [i.key for i in items if i.source != "library"])
@@ -121,7 +123,7 @@ def _paper(
 ) -> Entry:  # fmt: skip
     day = f"{item.date}T00:00:00Z"
     names, arxiv = known.get(item.key, ("", ""))
-    authors = tuple(n for name in names.split(",") if (n := clean(" ".join(name.split()))))
+    authors = tuple(n for name in names.split(",") if (n := " ".join(clean(name).split())))
     own = (item.package, *(n for n, count in item.counts.items() if count))
     categories = arxiv.split() if item.source != "library" else own
     summary = f"{said(item.counts)}. {item.summary}" if item.built else item.summary

@@ -1,0 +1,127 @@
+"""A folder that is replaced as a whole, and only when what is in it was made here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from heldout.core.errors import ArtifactError, InputError
+from heldout.serve.static.plan import checked
+
+MARK = ".heldout-site"
+"""Names the files that were made here, one in each line."""
+_HEAD = "Made by `heldout serve --static`, which replaces these files:\n"
+
+
+class Writer:
+    """Writes files into a folder that nobody sees yet.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files: set[str] = set()
+        self.bytes = 0
+
+    def write(self, file: str, content: bytes) -> None:
+        """Write a file.
+
+        Raises:
+            InputError: a name that could lead out of the folder.
+            ArtifactError: the disk is full.
+        """
+        path = self.root / checked(file)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be written ({error.strerror})") from error
+        self.files.add(file)
+        self.bytes += len(content)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Writer]:
+    """Give a writer whose files take the folder's place at the end; after an error nothing has.
+
+    Args:
+        folder: absent, empty, or with nothing but what was written here before.
+
+    Raises:
+        InputError: there are other files in it, or it cannot be replaced.
+        ArtifactError: the disk is full.
+    """
+    folder = folder.resolve()
+    check_replaceable(folder)
+    # Beside it, so that both lie on one disk and renaming is all that is left to do.
+    made = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.new")
+    try:
+        try:
+            made.mkdir(parents=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        writer = Writer(made)
+        yield writer
+        (made / MARK).write_text(_HEAD + "".join(f"{f}\n" for f in sorted(writer.files)), "utf-8")
+        check_replaceable(folder)  # others may have put something there meanwhile
+        _swap(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise unless a folder is absent, empty, or holds only files that were made here.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if not folder.name:
+        raise InputError(f"folder {folder}", "one within another", "--static site")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}, which is a file", "a folder", "--static site")
+    known = {MARK}
+    with suppress(OSError, UnicodeDecodeError):
+        told = (folder / MARK).read_text("utf-8")
+        if told.startswith(_HEAD):
+            known.update(told.removeprefix(_HEAD).splitlines())
+    for base, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(base) / name).is_symlink()]
+        for name in (*files, *links):
+            file = (Path(base) / name).relative_to(folder).as_posix()
+            if file not in known:
+                raise InputError(
+                    f"{folder}, in which {file} was not written by this command",
+                    "an empty folder, or one that an earlier --static has made",
+                    "choose another folder",
+                )
+
+
+def _swap(made: Path, folder: Path) -> None:
+    old = made.with_suffix(".old")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        try:
+            made.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{folder}, which cannot be written ({error.strerror})", "a folder that can be replaced",
+        "--static site",
+    )  # fmt: skip
