@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,8 +24,19 @@ from heldout.serve.schemas import PaperList, Record
 from heldout.serve.site import Site
 from heldout.serve.storage import votes
 from heldout.serve.storage.tables import fetched
+from heldout.serve.web.templating import render
 
 HOSTILE = '<script>alert(1)</script>]]> & "quotes" \x0b\u202e'
+KNOWN = (
+    "/api/papers", "/api/papers?q=labels", "/api/papers/data_diet", "/api/records", "/atom.xml",
+    "/api/records/data_diet/el2n_beats_random", "/papers/data_diet/badge.svg", "/sitemap.xml",
+    "/sitemaps/0.xml",
+)  # fmt: skip
+WRONG = (
+    ("limit=0", "limit"), ("limit=101", "limit"), ("offset=-1", "offset"), ("sort=x", "sort"),
+    ("verdict=true", "verdict"), ("package=x", "package"), ("since=2020-02-31", "since"),
+    ("until=20200101", "until"), ("q=" + "x" * 301, "q"), ("limit=²", "limit"),
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -92,13 +105,12 @@ def test_votes_show_and_change_the_tag(client: TestClient, site: Site) -> None:
     assert second.headers["etag"] != first.headers["etag"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/api/papers", "/api/papers?q=labels", "/api/papers/data_diet", "/api/records", "/atom.xml",
-     "/api/records/data_diet/el2n_beats_random", "/papers/data_diet/badge.svg", "/sitemap.xml",
-     "/sitemaps/0.xml"],
-)  # fmt: skip
-def test_what_is_known_is_not_sent_again(client: TestClient, path: str) -> None:
+def test_what_is_known_is_not_sent_again(client: TestClient) -> None:
+    for path in KNOWN:
+        not_sent_again(client, path)
+
+
+def not_sent_again(client: TestClient, path: str) -> None:
     first = client.get(path)
     tag = first.headers["etag"]
     assert first.status_code == 200 and tag.startswith('W/"')
@@ -117,13 +129,12 @@ def test_other_pages_may_read_answers_and_errors_below_api_only(client: TestClie
     assert client.post("/api/papers").status_code == 405
 
 
-@pytest.mark.parametrize(
-    ("query", "name"),
-    [("limit=0", "limit"), ("limit=101", "limit"), ("offset=-1", "offset"), ("sort=x", "sort"),
-     ("verdict=true", "verdict"), ("package=x", "package"), ("since=2020-02-31", "since"),
-     ("until=20200101", "until"), ("q=" + "x" * 301, "q"), ("limit=²", "limit")],
-)  # fmt: skip
-def test_wrong_values_are_named(client: TestClient, query: str, name: str) -> None:
+def test_wrong_values_are_named(client: TestClient) -> None:
+    for query, name in WRONG:
+        named(client, query, name)
+
+
+def named(client: TestClient, query: str, name: str) -> None:
     answer = client.get(f"/api/papers?{query}")
     assert answer.status_code == 422 and set(answer.json()) == {"detail"}
     assert answer.json()["detail"].startswith(f"{name}: ")
@@ -232,6 +243,17 @@ def test_badges(client: TestClient) -> None:
         assert end <= float(root.get("width", "")) - 5
     assert "Heldout: 2 hold" in badge({"holds": 2}) and "#1f6f43" in badge({"holds": 2})
     assert client.get("/papers/none/badge.svg").status_code == 404
+
+
+def test_parts_for_other_pages(client: TestClient, site: Site) -> None:
+    item = replace(site.library.items["data_diet"], title=HOSTILE)
+    text = render(site, "_badge.html.jinja", item=item)
+    assert "[![Heldout: " in text and 'src="/papers/data_diet/badge.svg"' in text
+    text = render(site, "_open_graph.html.jinja", item=item)
+    image = re.search(r'og:image" content="http://127.0.0.1:8000(/assets/[^"]+)"', text)
+    assert image and client.get(image[1]).content.startswith(b"\x89PNG")
+    assert 'og:url" content="http://127.0.0.1:8000/papers/data_diet"' in text
+    assert "og:url" not in render(site, "_open_graph.html.jinja")
 
 
 def test_sitemap_robots_and_health(client: TestClient, site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,13 @@ def test_the_same_bytes_again_and_links_to_a_public_address(small: Site, tmp_pat
         for f in (first, second)
     ]
     assert told[0] == told[1]
+    small.settings = replace(small.settings, url="https://a.org/p")
+    export(small, second)
+    assert (second / "index.html").read_bytes() == told[0]["index.html"]
+    atom = (second / "atom.xml").read_text("utf-8")
+    assert 'rel="self" type="application/atom+xml" href="https://a.org/p/atom.xml"' in atom
+    papers = json.loads((second / "api" / "papers.json").read_text("utf-8"))["items"]
+    assert "https://a.org/p/papers/data_diet.html" in {i["url"] for i in papers}
 
 
 def test_only_its_own_folder_is_replaced(

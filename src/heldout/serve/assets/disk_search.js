@@ -7,7 +7,11 @@
   );
   const words = (text) => text.toLowerCase().normalize("NFKD").replace(/\p{M}/gu, "").match(/[\p{L}\p{N}]+/gu) ?? [];
   // Endings that differ between a question and a title.
-  const stem = (word) => (word.length > 5 ? word.replace(/(izations?|izing|ising|isations?|ations?|ings?|ions?|ers?|ed|es|s|e)$/, "") : word.replace(/s$/, ""));
+  const stem = (word) => {
+    if (word.length < 6) return word.replace(/s$/, "");
+    const short = word.replace(/(izations?|izing|ising|isations?|ations?|ings?|ions?|ers?|ed|es|s|e)$/, "");
+    return short === word ? word : short.replace(/([^aeiouls])\1$/, "$1");  // grokking, grok
+  };
 
   // Whether two words differ by at most one letter that is wrong, missing, added or swapped.
   const near = (a, b) => {
