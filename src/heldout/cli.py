@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 _LISTING = ("papers", "where", "cite")
-_VERBS = ("audit", "reproduce", *_LISTING)
-_USAGE = """usage: heldout {audit,reproduce,papers,where,cite} ...
+_VERBS = ("audit", "reproduce", "serve", *_LISTING)
+_USAGE = """usage: heldout {audit,reproduce,serve,papers,where,cite} ...
 
   heldout audit [my_model.py] [--out DIR]   how well will this model generalize, why, what to do
   heldout reproduce SLUG ... | --all        measure a paper's claims here, with a verdict by rule
+  heldout serve [--port N] [--static DIR]   the papers as a page, to read, search and re-run
   heldout papers [QUERY ...] [--json]       the papers, which are built, and their verdicts
   heldout papers fetch QUERY [--since DAY]  new papers from arXiv and Hugging Face, for the feed
   heldout where SLUG ...                    recipe, parts, records, page and tests of a paper
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from heldout.papers.command import run as reproduce
 
         return reproduce(given[1:], open_log=logger)
+    if given[0] == "serve":
+        from heldout.serve.command import run as serve
+
+        return serve(given[1:])
     from heldout.audit.command import run
 
     return run(given[1:])

@@ -104,8 +104,10 @@ def unseen(connection: Connection, library: Library) -> list[dict[str, Any]]:
 def keep(connection: Connection, rows: list[dict[str, Any]], now: float) -> int:
     """Keep rows of `unseen`; those that another process has kept meanwhile are passed over."""
     insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(verdicts).on_conflict_do_nothing()
-    return sum(connection.execute(statement.values(**row, seen_at=now)).rowcount for row in rows)
+    # What comes back is counted: PostgreSQL's driver tells no number of rows for such an insert.
+    statement = insert(verdicts).on_conflict_do_nothing().returning(verdicts.c.id)
+    made = (connection.execute(statement.values(**row, seen_at=now)) for row in rows)
+    return sum(len(found.all()) for found in made)
 
 
 def history(connection: Connection, slug: str) -> dict[str, list[Seen]]:

@@ -29,8 +29,10 @@ def cast(connection: Connection, paper: str, voter: str, now: float) -> bool:
         insert(votes)
         .values(paper=paper, voter=voter, at=now)
         .on_conflict_do_nothing(index_elements=["paper", "voter"])
+        .returning(votes.c.id)
     )
-    return bool(made.rowcount == 1)
+    # PostgreSQL's driver tells no number of rows for such an insert; what comes back is counted.
+    return made.first() is not None
 
 
 def withdraw(connection: Connection, paper: str, voter: str) -> bool:
