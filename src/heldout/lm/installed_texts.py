@@ -186,7 +186,10 @@ def _licences() -> Iterator[Document]:
 
 def _readmes() -> Iterator[Document]:
     for name, distribution in _distributions():
-        text: Any = distribution.metadata.get_payload()  # type: ignore[attr-defined]
+        # The backport `importlib_metadata`, once anything imports it, answers in the standard
+        # library's place, and keeps the text as a field.
+        about: Any = distribution.metadata
+        text = about.get_payload() or about.get("Description")
         if isinstance(text, str) and len(text) >= SHORTEST:
             yield Document(f"{name} readme", text)
 

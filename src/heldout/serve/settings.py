@@ -103,7 +103,8 @@ def from_environment(environment: Mapping[str, str], **given: object) -> Setting
     Raises:
         InputError: a port, an address, a URL or a secret that cannot be used.
 
-    >>> from_environment({"HELDOUT_SMTP_HOST": "mail"}, data=Path("x")).mail.host
+    >>> mail = {"HELDOUT_SMTP_HOST": "mail", "HELDOUT_MAIL_FROM": "papers@example.org"}
+    >>> from_environment(mail, data=Path("x")).mail.host
     'mail'
     """
 

@@ -64,8 +64,20 @@ def _one(case: Case, with_fit: bool, folder: Path, checks: tuple[str, ...]) -> R
     due = [] if old is None else due_checks(old, checks)
     if old is not None and not due:
         return old
+    flushed = torch.finfo(torch.float32).smallest_normal / 2 * torch.ones(1) == 0
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    try:
+        found = _audited(case, with_fit, old, due)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(bool(flushed))
+    write_json(path, found)
+    return found
+
+
+def _audited(case: Case, with_fit: bool, old: Result | None, due: Any) -> Result:
     made = world(case)
     arguments = made.arguments | ({} if with_fit else {"fit": None})
     task = prepare(**arguments, seed=case.seed)
@@ -73,10 +85,7 @@ def _one(case: Case, with_fit: bool, folder: Path, checks: tuple[str, ...]) -> R
     # The forecast must not have seen the kinds of shift that it forecasts.
     settings = Settings(case.seed, minutes, exclude_kinds=made.kinds)
     found = None if old is None else extended(old, case, made, task, settings, due)
-    if found is None:
-        found = _whole(case, made, task, settings)
-    write_json(path, found)
-    return found
+    return _whole(case, made, task, settings) if found is None else found
 
 
 def due_checks(old: Mapping[str, Any], checks: Sequence[str]) -> list[str]:
