@@ -9,7 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from heldout.core.errors import HeldoutError, InputError, MissingExtraError
@@ -138,6 +148,21 @@ def touch(connection: Connection) -> None:
     connection.execute(
         update(state).where(state.c.name == "generation").values(value=state.c.value + 1)
     )
+
+
+def insert_unless(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that can say what to do with rows that are there: on_conflict_do_....
+
+    Both databases have it, but each in its own dialect. How many rows were new is told by what
+    `.returning()` gives back: PostgreSQL's driver gives no row count for such an insert.
+    """
+    if connection.dialect.name == "postgresql":  # late: a site on SQLite starts without it
+        from sqlalchemy.dialects.postgresql import insert as on_postgresql
+
+        return on_postgresql(table)
+    from sqlalchemy.dialects.sqlite import insert as on_sqlite
+
+    return on_sqlite(table)
 
 
 def alembic_config(connection: Connection) -> Any:

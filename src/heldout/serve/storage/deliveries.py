@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from heldout.serve.storage.database import insert_unless
 from heldout.serve.storage.tables import deliveries, subscribers
 
 HANDING = "handing over"
@@ -64,14 +64,14 @@ def enlist(
     who = (subscribers.c.period == period) & (subscribers.c.state == "confirmed")
     numbers = connection.execute(select(subscribers.c.id).where(who)).scalars().all()
     made = 0
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for start in range(0, len(numbers), _CHUNK):
         rows = [
             {"subscriber": n, "issue": issue, "state": "waiting", "due_at": now, "changed_at": now,
              "message_id": message_id(n)}
             for n in numbers[start : start + _CHUNK]
         ]  # fmt: skip
-        new = insert(deliveries).values(rows).on_conflict_do_nothing().returning(deliveries.c.id)
+        new = insert_unless(connection, deliveries).values(rows).on_conflict_do_nothing()
+        new = new.returning(deliveries.c.id)
         made += len(connection.execute(new).all())
     return made
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from heldout.serve.fetch.entry import Entry
+from heldout.serve.storage.database import insert_unless
 from heldout.serve.storage.tables import fetched
 
 _FIELDS = (
@@ -37,8 +37,7 @@ def upsert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     if not rows:
         return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    made = insert(fetched)
+    made = insert_unless(connection, fetched)
     given = made.excluded
     newer = given.version > fetched.c.version
     fills = and_(given.version == fetched.c.version, _differs(given))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from heldout.serve.storage.database import insert_unless
 from heldout.serve.storage.tables import fetched, state, verdicts
 
 _PREFIX = "issue:"  # rows of the table `state`: the value is the second up to which it tells
@@ -27,8 +25,7 @@ def latest(connection: Connection, period: str, before: float) -> float | None:
 
 def open_issue(connection: Connection, name: str, until: float) -> bool:
     """Note that an issue is made; False when another sender was first."""
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    made = insert(state).values(name=_PREFIX + name, value=int(until))
+    made = insert_unless(connection, state).values(name=_PREFIX + name, value=int(until))
     # What comes back is counted, since the number of rows is not known on PostgreSQL.
     back = made.on_conflict_do_nothing().returning(state.c.name)
     return connection.execute(back).first() is not None

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from heldout.serve.storage.database import insert_unless
 from heldout.serve.storage.tables import deliveries, subscribers
 
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -60,7 +60,7 @@ def ask(
     """
     row = _locked(connection, email, mark)
     if row is None:
-        made = _insert(connection)(subscribers).values(
+        made = insert_unless(connection, subscribers).values(
             email=email, period=period, state="pending", nonce=_nonce(), created_at=now
         )
         connection.execute(made.on_conflict_do_nothing(index_elements=["email"]))
@@ -74,7 +74,7 @@ def ask(
     if row.state == "left":
         changes |= {"nonce": _nonce(), "created_at": now, "confirmed_at": None}
     connection.execute(update(subscribers).where(subscribers.c.id == row.id).values(**changes))
-    queued = _insert(connection)(deliveries).values(
+    queued = insert_unless(connection, deliveries).values(
         subscriber=row.id, issue=f"confirm-{asked}", state="waiting", due_at=now,
         message_id=message_id, changed_at=now,
     )  # fmt: skip
@@ -188,10 +188,6 @@ def _locked(connection: Connection, email: str, mark: str) -> Row[Any] | None:
     return connection.execute(
         select(subscribers).where(same).order_by(*order).with_for_update()
     ).first()
-
-
-def _insert(connection: Connection) -> Any:
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _nonce() -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from heldout.papers.catalogue import claims, record_path
 from heldout.serve.items import Library, record
+from heldout.serve.storage.database import insert_unless
 from heldout.serve.storage.tables import verdicts
 
 _ENDS = 2048  # bytes at either end of a record that hold its verdict and its code's hash
@@ -103,9 +103,8 @@ def unseen(connection: Connection, library: Library) -> list[dict[str, Any]]:
 
 def keep(connection: Connection, rows: list[dict[str, Any]], now: float) -> int:
     """Keep rows of `unseen`; those that another process has kept meanwhile are passed over."""
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    # What comes back is counted: PostgreSQL's driver tells no number of rows for such an insert.
-    statement = insert(verdicts).on_conflict_do_nothing().returning(verdicts.c.id)
+    statement = insert_unless(connection, verdicts).on_conflict_do_nothing()
+    statement = statement.returning(verdicts.c.id)
     made = (connection.execute(statement.values(**row, seen_at=now)) for row in rows)
     return sum(len(found.all()) for found in made)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from heldout.serve.storage.database import insert_unless
 from heldout.serve.storage.tables import votes
 
 _CHUNK = 500  # SQLite takes a bounded number of values in one statement
@@ -24,14 +23,12 @@ def cast(connection: Connection, paper: str, voter: str, now: float) -> bool:
         voter: stands for a visitor.
         now: UTC seconds since 1970.
     """
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     made = connection.execute(
-        insert(votes)
+        insert_unless(connection, votes)
         .values(paper=paper, voter=voter, at=now)
         .on_conflict_do_nothing(index_elements=["paper", "voter"])
         .returning(votes.c.id)
     )
-    # PostgreSQL's driver tells no number of rows for such an insert; what comes back is counted.
     return made.first() is not None
 
 
