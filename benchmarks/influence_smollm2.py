@@ -30,7 +30,7 @@ SETTINGS = ("layers", "rank", "sequences", "fit_sequences", "length", "dtype", "
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     """Return a run's numbers without its texts."""
-    order = {k: v for k, v in found["word_order"].items() if k not in ("texts",)}
+    order = {k: v for k, v in found["word_order"].items() if k != "texts"}
     queries = [
         {
             "prompt": q["prompt"],
@@ -111,7 +111,7 @@ def page(made: dict[str, Any]) -> str:
         "|---|---|---|",
         *(_contrast(said, order[key]) for said, key in _CONTRASTS),
         "",
-        f"Flipped sentences have {_said(order['strength'], 1)} of the influence that those in "
+        f"Flipped sentences have {_said(order['strength'])} of the influence that those in "
         "order have. " + _control(order),
         "",
         "## What was found",
@@ -146,8 +146,8 @@ def _contrast(said: str, row: dict[str, float]) -> str:
     return f"| {said} | {shown} | {row['p']:.2g} |"
 
 
-def _said(row: dict[str, float], scale: float) -> str:
-    return f"{scale * row['value']:.2f} ({scale * row['low']:.2f} to {scale * row['high']:.2f})"
+def _said(row: dict[str, float]) -> str:
+    return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
 def _control(order: dict[str, Any]) -> str:

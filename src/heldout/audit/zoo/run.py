@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import torch
 
 from heldout.audit.api import ARTIFACTS, audit_task
 from heldout.audit.artifacts import Artifacts
@@ -27,6 +26,7 @@ from heldout.core.borrow import borrowed
 from heldout.core.files import read_json, write_json
 from heldout.core.preparing import prepare
 from heldout.core.task import Task
+from heldout.papers.worker import steady
 
 FIT_MINUTES, PLAIN_MINUTES = 1.5, 2.0
 _SAME = 1e-9  # of accuracies, which one example changes by far more
@@ -64,20 +64,13 @@ def _one(case: Case, with_fit: bool, folder: Path, checks: tuple[str, ...]) -> R
     due = [] if old is None else due_checks(old, checks)
     if old is not None and not due:
         return old
-    flushed = torch.finfo(torch.float32).smallest_normal / 2 * torch.ones(1) == 0
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
+    with steady():
         found = _audited(case, with_fit, old, due)
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(bool(flushed))
     write_json(path, found)
     return found
 
 
-def _audited(case: Case, with_fit: bool, old: Result | None, due: Any) -> Result:
+def _audited(case: Case, with_fit: bool, old: Result | None, due: list[str]) -> Result:
     made = world(case)
     arguments = made.arguments | ({} if with_fit else {"fit": None})
     task = prepare(**arguments, seed=case.seed)
