@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from heldout.serve.items import Library
-from heldout.serve.settings import Settings, secret_of
+from heldout.serve.settings import Settings, data_folder, secret_of
 from heldout.serve.site import Site
 from heldout.serve.storage.database import Database
 from heldout.serve.web.errors import add_errors
@@ -44,10 +44,14 @@ def make_site(settings: Settings) -> Site:
         StorageError: the database cannot be reached.
         InputError: settings that cannot be used.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    data_folder(settings)
     database = Database(settings.database_url)
-    database.upgrade()
-    return Site(settings, database, Library.load(), secret_of(settings))
+    try:
+        database.upgrade()
+        return Site(settings, database, Library.load(), secret_of(settings))
+    except Exception:
+        database.close()
+        raise
 
 
 def create_app(site: Site) -> FastAPI:
@@ -70,6 +74,7 @@ def create_app(site: Site) -> FastAPI:
         title="Heldout",
         version=version("heldout"),
         description="Papers on how models generalize, with what was measured of each claim.",
+        servers=[{"url": site.settings.origin}],
         docs_url=None,
         redoc_url=None,
         lifespan=life,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,21 @@ from heldout.core.errors import HeldoutError, InputError, MissingExtraError
 
 OTHERS = ("digest", "moderate")
 """Words after `heldout serve` that are commands of their own."""
+STOPPING_S = 3
+"""Seconds in which answers on their way may end once the page is to stop."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The papers as a page: search, measured claims, plots, comments, and a digest by e-mail.
 
-    Mail server, secrets and the like are set in the environment (HELDOUT_SMTP_HOST, _PORT, _USER,
-    _PASSWORD, HELDOUT_MAIL_FROM, HELDOUT_SECRET, HELDOUT_RUN_TOKEN). Also: `heldout serve digest`
-    sends the digest, `heldout serve moderate` hides comments.
+    Also: `heldout serve digest` sends the digest, `heldout serve moderate` hides comments.
+
+    In the environment: HELDOUT_SMTP_HOST, _PORT, _USER, _PASSWORD, _SECURITY and HELDOUT_MAIL_FROM
+    (mail server and sender), HELDOUT_SECRET (signs links and forms), HELDOUT_RUN_TOKEN (who knows
+    it may start runs from other machines), HELDOUT_PROXIES (how many stand in front),
+    HELDOUT_DATABASE and HELDOUT_URL. Exit codes: 0 stopped, 1 what is needed cannot be reached or
+    is not installed, 2 bad input.
     """
 
     port: int = 8000
@@ -42,14 +52,19 @@ class Options:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command; returns 0, 1 when something is missing or taken, 2 for bad input."""
+    """Run the command; returns 0, 1 when something is missing or out of reach, 2 for bad input."""
     try:
         if arguments and arguments[0] in OTHERS:
             return _other(arguments[0], arguments[1:])
-        options = tyro.cli(Options, args=list(arguments), prog="heldout serve")
-        return _export(options) if options.static else _serve(options)
+        said = cleandoc(Options.__doc__ or "")
+        options = tyro.cli(Options, args=list(arguments), prog="heldout serve", description=said)
+        with _stopped_gently():
+            return _export(options) if options.static else _serve(options)
     except SystemExit as error:
         return int(error.code or 0)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
     except InputError as error:
         print(f"heldout serve: {type(error).__name__}\n{error}", file=sys.stderr)
         return 2
@@ -57,8 +72,27 @@ def run(arguments: Sequence[str]) -> int:
         print(f"heldout serve: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        print(MissingExtraError(error.name or "a package", "serve"), file=sys.stderr)
+        name = (error.name or "a package").partition(".")[0]
+        print(f"heldout serve: {MissingExtraError(name, 'serve')}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _stopped_gently() -> Iterator[None]:
+    # What ends services and containers ends this as Ctrl-C does: all is closed, and code 0 if the
+    # page was being served.
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears of signals
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _other(name: str, arguments: Sequence[str]) -> int:
@@ -102,12 +136,11 @@ def _serve(options: Options) -> int:
 
         settings = _settings(options, listening.getsockname()[1])
         app = create_app(make_site(settings))
-        print(f"Heldout is at {settings.origin}/  (Ctrl-C stops it; data in {settings.data})")
-        sys.stdout.flush()
+        _greet(settings)
         config = uvicorn.Config(
             app, http=Impatient, log_level="warning", server_header=False, proxy_headers=False,
             timeout_keep_alive=5, limit_concurrency=500, h11_max_incomplete_event_size=16 * 1024,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=STOPPING_S,
         )  # fmt: skip
         server = uvicorn.Server(config)
         server.run(sockets=[listening])
@@ -115,7 +148,14 @@ def _serve(options: Options) -> int:
         return 0
     finally:
         listening.close()
-    return 0
+    return 0 if server.started else 1  # the server's log has why
+
+
+def _greet(settings: Any) -> None:
+    print(f"Heldout is at {settings.origin}/  (Ctrl-C stops it; data in {settings.data})")
+    if not settings.loopback and not settings.url:
+        print("Other machines can reach it; --url says under which address, for links in mail.")
+    sys.stdout.flush()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -124,9 +164,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(found[0], socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(found[4])
-    except OSError as error:
+        # At once: of two that start together the second is told now, and early visitors wait.
+        listening.listen(2048)
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or error
         raise InputError(
-            f"--host {host} --port {port} ({error.strerror or error})",
+            f"--host {host} --port {port} ({said})",
             "an address of this machine and a port that is free",
             "--port 0 takes any free port",
         ) from error

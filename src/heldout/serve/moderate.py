@@ -30,7 +30,8 @@ def run(arguments: Sequence[str]) -> int:
         arguments: such as ["list"], ["hold", "12", "13"], ["ban", "1f09c2d4e5a6"].
 
     Returns:
-        0, 1 when there is no such comment or author, 2 when the command cannot be read.
+        0, 1 when there is no such comment or author, or the database cannot be reached, 2 when the
+        command cannot be read.
     """
     try:
         asked = _parser().parse_args(list(arguments))
@@ -49,9 +50,12 @@ def run(arguments: Sequence[str]) -> int:
             return _done(database, asked)
         finally:
             database.close()
-    except HeldoutError as error:
-        print(error, file=sys.stderr)
+    except InputError as error:
+        print(f"heldout serve moderate: {type(error).__name__}\n{error}", file=sys.stderr)
         return 2
+    except HeldoutError as error:
+        print(f"heldout serve moderate: {error}", file=sys.stderr)
+        return 1
 
 
 def _done(database: Database, asked: argparse.Namespace) -> int:

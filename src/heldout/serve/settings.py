@@ -128,11 +128,24 @@ def from_environment(environment: Mapping[str, str], **given: object) -> Setting
     values = {
         "data": default_data(), "database": of("DATABASE"), "url": of("URL"),
         "token": of("RUN_TOKEN"), "secret": of("SECRET"), "mail": mail,
-        "proxies": int(of("PROXIES", "0")) if of("PROXIES", "0").isdigit() else 0,
+        "proxies": _number("HELDOUT_PROXIES", of("PROXIES") or "0", 16, "proxies in front", "1"),
     }  # fmt: skip
     made = Settings(**{**values, **{k: v for k, v in given.items() if v is not None}})  # type: ignore[arg-type]
     _checked(made)
     return made
+
+
+def data_folder(settings: Settings) -> Path:
+    """Return the data folder, which is made if it is not there.
+
+    Raises:
+        InputError: it is a file, or cannot be made.
+    """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(settings.data, error) from error
+    return settings.data
 
 
 def secret_of(settings: Settings) -> bytes:
@@ -143,39 +156,73 @@ def secret_of(settings: Settings) -> bytes:
     """
     if settings.secret:
         return settings.secret.encode()
-    path = settings.data / "secret"
+    path = data_folder(settings) / "secret"
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
         # Exclusive: of two that start together, one makes it and both read it.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         pass
     except OSError as error:
-        raise InputError(
-            f"folder {settings.data} ({error.strerror})", "one that can be written", "--data DIR"
-        ) from error
+        raise _unusable(settings.data, error) from error
     else:
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_hex(32))
-    found = path.read_text().strip()
+    try:
+        found = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}, which cannot be read ({getattr(error, 'strerror', None) or 'no text'})",
+            "the page's secret", "delete it, or set HELDOUT_SECRET",
+        ) from error  # fmt: skip
     if len(found) < _SHORTEST_SECRET:
         raise InputError(f"{path} with {len(found)} characters", "a secret", f"delete {path}")
     return found.encode()
 
 
-def _port(name: str, value: str) -> int:
-    if not value.isdigit() or not 0 <= int(value) < 65536:
-        raise InputError(f"{name}={value}", "a port, 0 to 65535", "8000")
+def _unusable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"folder {folder} ({error.strerror})", "one that can be written", "--data DIR"
+    )
+
+
+def _number(name: str, value: str, most: int, what: str, hint: str) -> int:
+    # "²" is a digit too, and a number of thousands of digits takes long to read.
+    if not (value.isascii() and value.isdigit() and len(value) < 7 and int(value) <= most):
+        raise InputError(f"{name}={value}", f"{what}, 0 to {most}", hint)
     return int(value)
+
+
+def _port(name: str, value: str) -> int:
+    return _number(name, value, 65535, "a port", "8000")
 
 
 def _checked(made: Settings) -> None:
     _port("--port", str(made.port))
-    parts = urlsplit(made.origin)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise InputError(f"url {made.url!r}", "http(s)://host[/path]", "https://papers.example.org")
-    if made.secret and len(made.secret) < _SHORTEST_SECRET:
+    if not _is_origin(made.origin):
         raise InputError(
-            f"HELDOUT_SECRET of {len(made.secret)} characters", f"{_SHORTEST_SECRET} or more",
+            f"url {made.url!r}" if made.url else f"--host {made.host!r}",
+            "http(s)://host[:port][/path]" if made.url else "a name or address of this machine",
+            "https://papers.example.org" if made.url else "127.0.0.1",
+        )
+    _long_enough("HELDOUT_SECRET", made.secret)
+    _long_enough("HELDOUT_RUN_TOKEN", made.token)
+
+
+def _is_origin(text: str) -> bool:
+    # It stands in headers and pages: nothing in it may need to be escaped.
+    plain = all("!" <= c <= "~" and c not in "\"'<>\\^`{|}" for c in text)
+    try:
+        parts = urlsplit(text)
+        whole = bool(parts.hostname) and (parts.port or 0) < 65536  # asking raises as well
+    except ValueError:
+        return False
+    more = parts.query or parts.fragment or "@" in parts.netloc or text.endswith(("?", "#"))
+    return plain and whole and parts.scheme in ("http", "https") and not more
+
+
+def _long_enough(name: str, secret: str) -> None:
+    if secret and len(secret) < _SHORTEST_SECRET:
+        raise InputError(
+            f"{name} of {len(secret)} characters", f"{_SHORTEST_SECRET} or more",
             "python -c 'import secrets; print(secrets.token_hex(32))'",
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -20,17 +21,25 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from heldout.core.errors import HeldoutError, InputError, MissingExtraError
+from heldout.serve.storage.opened_file import OpenedFile
 from heldout.serve.storage.tables import state
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY_MS = 5000  # how long SQLite waits for another writer
 _FRESH_S = 1.0  # how old the change counter may be: changes by other processes show after this
 
 
 class StorageError(HeldoutError):
-    """The database is gone, locked or full; nothing of the change that failed was kept."""
+    """The database is gone, locked, full or damaged; nothing of the change that failed was kept."""
 
 
 class Database:
@@ -48,7 +57,8 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+        self._file = OpenedFile()
+        self.engine = _engine(url, self._file)
         self.name = self.engine.dialect.name
         self._lock = threading.Lock()
         self._generation, self._read_at = -1, 0.0
@@ -60,6 +70,7 @@ class Database:
         Raises:
             StorageError: the database cannot be reached.
         """
+        self._check()
         with _told(), self.engine.connect() as connection:
             yield connection
 
@@ -73,15 +84,21 @@ class Database:
         Raises:
             StorageError: the database is gone, locked by another program, or full.
         """
+        self._check()
         with _told(), self.engine.connect() as plain:
             connection = plain.execution_options(heldout_writes=True)
             with connection.begin():
                 yield connection
                 if visible:
                     touch(connection)
+                self._check()  # what follows would be lost
         if visible:
             with self._lock:
                 self._read_at = 0.0
+
+    def _check(self) -> None:
+        if said := self._file.lost():
+            raise StorageError(said)
 
     def generation(self) -> int:
         """Return a number that differs after every visible change; at most a second old.
@@ -112,8 +129,17 @@ class Database:
             StorageError: the database cannot be reached or written.
             InputError: the database was made by a newer version.
         """
-        if self._is_current():
-            return  # without the time that importing Alembic takes
+        try:
+            if self._is_current():
+                return  # without the time that importing Alembic takes
+            self._upgrade()
+        except StorageError as error:
+            raise StorageError(
+                f"the database {self.engine.url} cannot be used: {error}\n"
+                f"expected: {_EXPECTED}\ntry: {_HINT}"
+            ) from error
+
+    def _upgrade(self) -> None:
         from alembic import command
         from alembic.util import CommandError
 
@@ -124,7 +150,7 @@ class Database:
                     command.upgrade(alembic_config(connection), "head")
         except CommandError as error:
             raise InputError(
-                f"database {make_url(str(self.engine.url)).render_as_string()} ({error})",
+                f"database {self.engine.url} ({error})",
                 "one that this version of Heldout can read",
                 "upgrade Heldout, or choose another --database",
             ) from error
@@ -175,14 +201,17 @@ def alembic_config(connection: Connection) -> Any:
     return config
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, file: OpenedFile) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise InputError("a database URL that cannot be read", _EXPECTED, _HINT) from error
     name = parsed.get_backend_name()
     if name == "sqlite":
-        return _sqlite(url, memory=parsed.database in (None, "", ":memory:"))
+        memory = parsed.database in (None, "", ":memory:")
+        if parsed.database and not memory and not parsed.database.startswith("file:"):
+            file.path = Path(parsed.database).absolute()
+        return _sqlite(url, file, memory)
     if name != "postgresql":
         raise InputError(f"a {name} database", _EXPECTED, _HINT)
     if parsed.drivername == "postgresql":
@@ -194,7 +223,7 @@ def _engine(url: str) -> Engine:
         raise MissingExtraError("psycopg", "postgres") from error
 
 
-def _sqlite(url: str, memory: bool) -> Engine:
+def _sqlite(url: str, file: OpenedFile, memory: bool) -> Engine:
     if memory:  # one connection, or each would see a database of its own
         from sqlalchemy.pool import StaticPool
 
@@ -211,6 +240,7 @@ def _sqlite(url: str, memory: bool) -> Engine:
                      f"busy_timeout={_BUSY_MS}"):  # fmt: skip
             cursor.execute(f"PRAGMA {line}")
         cursor.close()
+        file.note()  # after the first statement, which is what opens the file
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -231,8 +261,17 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise StorageError(str(error.orig).splitlines()[0]) from error
+        raise StorageError(_first_line(error)) from error
+    except DatabaseError as error:
+        # Of the other errors only those that a damaged file brings are not a mistake of ours.
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise
+        raise StorageError(_first_line(error)) from error
     except SQLAlchemyError as error:
         if "QueuePool limit" in str(error) or "timeout" in str(error).lower():
             raise StorageError("every connection to the database is in use") from error
         raise
+
+
+def _first_line(error: DatabaseError) -> str:
+    return next(iter(str(error.orig).splitlines()), "the database cannot be reached")
