@@ -211,7 +211,9 @@ def test_trending_is_the_stated_sum(site: Site) -> None:
         seen = {"slug": "wide_cnn", "verdict": "holds", "version": "1", "scale": "small"}
         connection.execute(
             insert(verdicts),
-            [seen | {"claim": c, "code_hash": "x", "seen_at": now - 7 * DAY_S} for c in "abc"],
+            [seen | {"claim": c, "code_hash": "x", "seen_at": now - 7 * DAY_S} for c in "abc"]
+            # There from the beginning, so it is no news.
+            + [seen | {"slug": own, "claim": "a", "code_hash": "x", "seen_at": now - 8 * DAY_S}],
         )
     found = feed.trending(site, now)
     assert [k for k, _ in found] == [own, "data_diet", "wide_cnn", key]

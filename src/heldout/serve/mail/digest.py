@@ -20,7 +20,6 @@ MOST_TRENDING = 5
 """Papers that are shown."""
 SETTLED_S = 600
 """An issue ends so long before it is made: whatever began to be stored by then is stored."""
-_BASE_S = 3600  # what is seen within an hour of the first start was there from the beginning
 
 
 class Changed(Protocol):
@@ -164,7 +163,7 @@ def _is_new(
     slug: str, since: float, until: float, start: float, first: dict[str, float]
 ) -> bool:  # fmt: skip
     seen = first.get(slug, 0.0)
-    return since < seen <= until and seen > start + _BASE_S
+    return since < seen <= until and seen > start + trends.FIRST_S
 
 
 def _turns(
@@ -174,7 +173,7 @@ def _turns(
     kept: list[Changed] = [c for c in found if c.at <= until and c.slug in site.library.items]
     for change in kept:
         # Of a paper that is new all claims are, and at the first start everything was.
-        began = change.at <= max(first.get(change.slug, 0.0), start) + _BASE_S
+        began = change.at <= max(first.get(change.slug, 0.0), start) + trends.FIRST_S
         if not change.before and began:
             continue
         says = {claim.id: claim.says for claim in claims(change.slug)}.get(change.claim)

@@ -20,26 +20,30 @@ from sqlalchemy import (
 from heldout.serve.storage.tables import comments, jobs, verdicts, votes
 
 _HOUR_S = 3600
+FIRST_S = 3600
+"""Records that are seen within so many seconds of the first one came with the first start."""
 
 
 def happened(connection: Connection, since: float) -> list[tuple[str, str, int, int]]:
     """Return (what, paper, hour, how often) for all that was after a time.
 
     What is "vote", "run" (one that came to its end) or "record" (an hour in which a paper got new
-    or changed verdicts, however many). Hours are counted since 1970.
+    or changed verdicts, however many). Hours are counted since 1970. Records that were there from
+    the beginning are no news: on a page that has just been set up nothing has happened yet.
 
     Args:
         connection: to read with.
         since: UTC seconds since 1970.
     """
     ended = jobs.c.state == "done"
+    start = select(func.min(verdicts.c.seen_at) + FIRST_S).scalar_subquery()
     parts = (
         _hours("vote", votes, votes.c.paper, votes.c.at, func.count()).where(votes.c.at > since),
         _hours("run", jobs, jobs.c.slug, jobs.c.finished_at, func.count()).where(
             ended, jobs.c.finished_at > since
         ),
         _hours("record", verdicts, verdicts.c.slug, verdicts.c.seen_at, literal(1)).where(
-            verdicts.c.seen_at > since
+            verdicts.c.seen_at > since, verdicts.c.seen_at > start
         ),
     )
     rows = connection.execute(union_all(*parts))
