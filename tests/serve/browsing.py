@@ -1,0 +1,225 @@
+"""A real `heldout serve` and a real browser: what they need, and what every visit must not show.
+
+A visit fails when a page writes an error to the console, asks another origin for anything, or
+throws. The browser is started anew for each test file: Playwright keeps an event loop running in
+the thread that it was started from, and tests of other files need that thread without one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from sqlalchemy import insert
+
+from heldout.serve.fetch.entry import Entry
+from heldout.serve.fetch.merge import store
+from heldout.serve.storage import comments
+from heldout.serve.storage.database import Database
+from heldout.serve.storage.tables import votes
+
+from .made_up_papers import made_up
+
+CHROMIUM = Path(os.environ.get("HELDOUT_CHROMIUM", "/usr/bin/chromium"))
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-extensions", "--disable-default-apps", "--disable-dev-shm-usage",
+)  # fmt: skip
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+SIZES: Mapping[str, Any] = {"desktop": DESKTOP, "phone": PHONE}
+HOSTILE = "Robust <script>document.title='taken'</script><img src=x onerror=alert(1)> learning"
+FETCHED = "2611.20001"
+"""A fetched paper whose title and abstract try to run a script."""
+_PATIENCE_MS = 15_000
+
+
+def browser_needed() -> None:
+    """Skip where there is no Chromium, unless HELDOUT_TEST_REQUIRE names it."""
+    if CHROMIUM.exists():
+        return
+    wanted = os.environ.get("HELDOUT_TEST_REQUIRE", "").replace(",", " ").split()
+    assert "chromium" not in wanted, f"{CHROMIUM} is not there, and must be"
+    pytest.skip(f"no browser at {CHROMIUM}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    browser_needed()
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=CHROMIUM, headless=True, args=list(FLAGS), chromium_sandbox=False
+        )
+        yield made
+        made.close()
+
+
+@contextmanager
+def served(data: Path, *arguments: str, **environment: str) -> Iterator[str]:
+    """Run `heldout serve` on a free port until the end; its log must not have an error."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HELDOUT_")}
+    own |= {"HELDOUT_EMBEDDING_MODEL": "none", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "heldout.cli", "serve", "--port", "0", "--data", str(data)]
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "log.txt"
+    with log.open("wb") as errors:
+        made = subprocess.Popen(
+            [*command, *arguments], env=own | environment, stdout=subprocess.PIPE, stderr=errors
+        )
+    try:
+        assert made.stdout
+        ready, _, _ = select.select([made.stdout], [], [], 60)
+        said = made.stdout.readline().decode() if ready else ""
+        found = re.search(r"http://[\d.]+:\d+", said)
+        assert found, f"the server did not start: {said}{log.read_text()}"
+        yield found[0]
+    finally:
+        made.terminate()
+        made.wait(30)
+        made.stdout.close()  # type: ignore[union-attr]
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def furnish(data: Path, papers: int = 40) -> None:
+    """Put fetched papers, comments and votes where a server that starts there will find them."""
+    data.mkdir(parents=True, exist_ok=True)
+    database = Database(f"sqlite:///{(data / 'heldout.db').resolve()}")
+    database.upgrade()
+    hostile = Entry(
+        FETCHED, 2, HOSTILE, f"We show {HOSTILE} with $x < y$ & more. " * 6, 3, "2026-11-20",
+        "Ada <b>Abara</b>, Chen Berg, Ines Costa", "Lakeside <i>Labs</i>", "cs.LG stat.ML",
+    )  # fmt: skip
+    store(database, [hostile, *made_up(papers)])
+    now = time.time()
+    with database.write() as connection:
+        said = "I see the same on **ResNets**:\n\n> what you measure\n\n- one\n- two `x = 1`"
+        comments.add(connection, "wide_cnn", "Ada", said, "a:b", now - 3 * 86400)
+        comments.add(connection, "wide_cnn", "", "And on [transformers](https://example.org).",
+                     "c:d", now - 86400)  # fmt: skip
+        rows = [
+            {"paper": paper, "voter": f"v{n}", "at": now - 3600.0 * (n + 1)}
+            for many, paper in enumerate(("wide_cnn", "data_diet", FETCHED, "grokking_stability"))
+            for n in range(5 - many)
+        ]
+        connection.execute(insert(votes), rows)
+    database.close()
+
+
+@dataclass
+class Seen:
+    """What a browser did besides showing pages."""
+
+    origin: str
+    """All that it may ask; empty: files on disk only."""
+    statuses: Collection[int] = ()
+    """Of errors that a test provokes; the console tells of them."""
+    errors: list[str] = field(default_factory=list)
+    """Console errors and exceptions."""
+    outside: list[str] = field(default_factory=list)
+    """Requests to other origins."""
+
+    def watch(self, context: BrowserContext) -> None:
+        context.on("request", lambda request: self._asked(request.url))
+        context.on("console", lambda m: self._said(m.type, m.text, m.location.get("url", "")))
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+
+    def _asked(self, address: str) -> None:
+        parts = urlsplit(address)
+        own = f"{parts.scheme}://{parts.netloc}" == (self.origin or "file://")
+        if not own and parts.scheme not in ("data", "blob", "about"):
+            self.outside.append(address)
+
+    def _said(self, kind: str, text: str, where: str) -> None:
+        provoked = any(f"status of {status}" in text for status in self.statuses)
+        if kind in ("error", "warning") and not provoked:
+            self.errors.append(f"{kind}: {text} ({where})")
+
+    def check(self) -> None:
+        assert not self.errors, "\n".join(self.errors)
+        assert not self.outside, "\n".join(self.outside)
+
+
+@contextmanager
+def visit(
+    browser: Browser, origin: str, path: str | None = "/", *, size: str = "desktop",
+    statuses: Collection[int] = (), **options: Any,
+) -> Iterator[Page]:
+    """Open a page as a visitor who was never here; at the end nothing may have gone wrong."""
+    given: dict[str, Any] = {
+        "viewport": SIZES[size], "has_touch": size == "phone", "is_mobile": size == "phone",
+        "reduced_motion": "reduce", "base_url": origin or None, **options,
+    }  # fmt: skip
+    context = browser.new_context(**given)
+    context.set_default_timeout(_PATIENCE_MS)
+    seen = Seen(origin, statuses)
+    seen.watch(context)
+    try:
+        page = context.new_page()
+        if path is not None:
+            answered(page.goto(path), statuses)
+        yield page
+        page.wait_for_load_state()
+    finally:
+        context.close()
+    seen.check()
+
+
+def answered(response: Response | None, statuses: Collection[int] = ()) -> None:
+    """Check that a page came, or the error that was wanted."""
+    assert response is not None
+    assert response.ok or response.status in statuses, f"{response.status} {response.url}"
+
+
+def sideways(page: Page) -> list[str]:
+    """Return what makes a page wider than its window; elements that scroll within do not."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const wide = document.documentElement.clientWidth;
+          if (document.documentElement.scrollWidth <= wide) return [];
+          return [...document.querySelectorAll("body *")]
+            .filter((one) => one.getBoundingClientRect().right > wide + 1)
+            .map((one) => `${one.tagName}.${one.className} ${one.textContent.slice(0, 40)}`)
+            .concat("the page");
+        }"""
+    )
+    return found
+
+
+def focused(page: Page) -> dict[str, Any]:
+    """Return what has the focus: its words, its tag, and whether one sees that it has it."""
+    found: dict[str, Any] = page.evaluate(
+        """() => {
+          const one = document.activeElement, style = getComputedStyle(one);
+          const box = one.getBoundingClientRect();
+          return {
+            tag: one.tagName, id: one.id, name: one.name ?? "", href: one.getAttribute("href"),
+            text: (one.labels?.[0]?.textContent ?? one.textContent).trim().slice(0, 60),
+            outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+            shown: box.width > 1 && box.height > 1 && box.bottom > 0
+              && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+          };
+        }"""
+    )
+    return found
+
+
+def tabbed(page: Page, times: int) -> Sequence[dict[str, Any]]:
+    """Press Tab so many times; return what had the focus after each."""
+    made = []
+    for _ in range(times):
+        page.keyboard.press("Tab")
+        made.append(focused(page))
+    return made
