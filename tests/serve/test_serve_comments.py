@@ -27,7 +27,8 @@ ITEM = Item("data_diet", "Data diet", "2021-07-15", "2107.07075", "Less data.", 
 
 
 @pytest.fixture
-def site(settings: Settings) -> Iterator[Site]:
+def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("HELDOUT_COMMENTS", "open")
     database = Database(settings.database_url)
     database.upgrade()
     library = Library({ITEM.key: ITEM}, {ITEM.arxiv: ITEM.key})
@@ -162,12 +163,13 @@ def test_comments_wait_for_the_operator_where_strangers_come(
 
 
 def test_the_operator_chooses(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    for host, said, expected in (
-        ("127.0.0.1", "", "open"), ("0.0.0.0", "", "held"), ("0.0.0.0", "Open", "open"),
-        ("127.0.0.1", "closed", "closed"),
+    here, everywhere, public = "127.0.0.1", "0.0.0.0", "https://papers.example.org"
+    for host, url, said, expected in (
+        (here, "", "", "open"), (everywhere, "", "", "held"), (everywhere, "", "Open", "open"),
+        (here, "", "closed", "closed"), (here, public, "", "held"),
     ):  # fmt: skip
         monkeypatch.setenv("HELDOUT_COMMENTS", said)
-        site.settings = replace(site.settings, host=host)
+        site.settings = replace(site.settings, host=host, url=url, proxies=0)
         route.prepare(site)
         assert site.parts["comments mode"] == expected
     monkeypatch.setenv("HELDOUT_COMMENTS", "perhaps")

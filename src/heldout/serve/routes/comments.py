@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from heldout.core.errors import InputError
 from heldout.serve import feed, history, markdown
 from heldout.serve.items import Item
+from heldout.serve.jobs.allowed import behind_proxy
 from heldout.serve.site import Site, site_of
 from heldout.serve.storage import comments
 from heldout.serve.storage.database import StorageError
@@ -62,7 +63,8 @@ def prepare(site: Site) -> None:
     Raises:
         InputError: a choice that there is not.
     """
-    default = "open" if site.settings.loopback else "held"
+    alone = site.settings.loopback and not behind_proxy(site.settings)
+    default = "open" if alone else "held"
     mode = os.environ.get("HELDOUT_COMMENTS", "").strip().lower() or default
     if mode not in MODES:
         raise InputError(f"HELDOUT_COMMENTS={mode}", "open, held or closed", default)
