@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from heldout.serve.site import Site
-
 if TYPE_CHECKING:
     from heldout.serve.search.engine import Engine
     from heldout.serve.search.found import Found, Only
+    from heldout.serve.site import Site  # the encoder's process has no use for a database
 
 __all__ = ["engine_of", "find", "prepare", "state_of"]
 

