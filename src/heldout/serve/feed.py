@@ -143,6 +143,28 @@ def trending(site: Site, now: float | None = None) -> list[tuple[str, float]]:
     return [(key, score) for key, score, _ in _scored(site, now)]
 
 
+def top(site: Site, most: int) -> list[tuple[Item, float]]:
+    """Return the first of `trending`, with what their cards show; read once per change.
+
+    Args:
+        site: the site.
+        most: papers at most.
+
+    Raises:
+        StorageError: the database cannot be reached.
+    """
+
+    def make() -> list[tuple[Item, float]]:
+        scored, own = trending(site)[:most], site.library.items
+        with site.database.read() as connection:
+            read = fetched.by_key(connection, [k for k, _ in scored if k not in own])
+        found = [(own.get(key) or read.get(key), value) for key, value in scored]
+        return [(item, value) for item, value in found if item]
+
+    made: list[tuple[Item, float]] = _counted(site).get(f"top {most}", _stamp(site), make)
+    return made
+
+
 def score(events: Sequence[tuple[str, int, int]], now: float) -> float:
     """Return the sum of weight * 2^(-age / 7 days).
 
@@ -173,10 +195,14 @@ def _scored(site: Site, now: float | None) -> list[tuple[str, float, str]]:
         found = [(k, score(of[k], moment), day) for k, day in known.items()]
         return sorted(found, key=lambda f: (f[1], f[2], f[0]), reverse=True)
 
-    # Within ten minutes a score falls by less than a thousandth.
-    stamp = (site.database.generation(), moment if now is not None else int(moment / 600))
+    stamp = _stamp(site) if now is None else (site.database.generation(), moment)
     found: list[tuple[str, float, str]] = _counted(site).get("trending", stamp, make)
     return found
+
+
+def _stamp(site: Site) -> tuple[int, float]:
+    # Within ten minutes a score falls by less than a thousandth.
+    return site.database.generation(), int(time.time() / 600)
 
 
 def _trending_page(site: Site, view: View, start: int, most: int) -> tuple[list[Item], int]:

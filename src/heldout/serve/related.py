@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from heldout.serve.items import Item
@@ -45,6 +45,8 @@ class Nearness:
     """log(papers / papers with the word)."""
     vectors: Mapping[str, Mapping[str, float]]
     """Of length 1, by slug."""
+    holders: Mapping[str, Sequence[tuple[str, float]]]
+    """By word, the papers that have it, with its value in their vectors."""
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> Nearness:
@@ -53,7 +55,12 @@ class Nearness:
         counts = {key: _words(item) for key, item in known.items()}
         seen = Counter(word for found in counts.values() for word in found)
         rarity = {word: math.log(len(known) / n) for word, n in seen.items()}
-        return cls(known, rarity, {key: _unit(found, rarity) for key, found in counts.items()})
+        vectors = {key: _unit(found, rarity) for key, found in counts.items()}
+        holders: dict[str, list[tuple[str, float]]] = {}
+        for key, vector in vectors.items():
+            for word, value in vector.items():
+                holders.setdefault(word, []).append((key, value))
+        return cls(known, rarity, vectors, holders)
 
     def near(self, item: Item, most: int = 4) -> list[Item]:
         """Return the library's papers that are nearest to a paper, itself left out.
@@ -62,11 +69,13 @@ class Nearness:
         package; always the same for the same papers.
         """
         own = self.vectors.get(item.key) or _unit(_words(item), self.rarity)
+        cosines = dict.fromkeys(self.items, 0.0)
+        for word, value in own.items():
+            for key, other in self.holders.get(word, ()):
+                cosines[key] += value * other
+        cosines.pop(item.key, None)
         found = []
-        for key, vector in self.vectors.items():
-            if key == item.key:
-                continue
-            cosine = sum(value * vector.get(word, 0.0) for word, value in own.items())
+        for key, cosine in cosines.items():
             same = SAME_PACKAGE if item.package == self.items[key].package else 0.0
             if cosine + same >= LEAST:
                 found.append((-cosine - same, key))

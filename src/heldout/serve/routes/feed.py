@@ -13,7 +13,7 @@ from heldout.serve import feed
 from heldout.serve.items import STATUSES, Item
 from heldout.serve.periods import KINDS, Calendar, Period, around, in_words
 from heldout.serve.site import Site, site_of
-from heldout.serve.storage import fetched, trends
+from heldout.serve.storage import trends
 from heldout.serve.views import SORTS, View, view_of
 from heldout.serve.web.errors import problem
 from heldout.serve.web.templating import page as rendered
@@ -47,7 +47,7 @@ def show(request: Request) -> Response:
     pages = max(1, -(-total // feed.PER_PAGE))
     if number > pages:
         return problem(request, 404, f"There are {pages:,} pages of these papers, not {number:,}.")
-    top = _top(site) if view.sort != "trending" else []
+    top = feed.top(site, _TOP) if view.sort != "trending" else []
     with site.database.read() as connection:
         votes, comments = trends.counted(connection, [i.key for i in items])
     return rendered(
@@ -72,17 +72,6 @@ def dates(calendar: Calendar, view: View) -> Dates:
         near = tuple(around(kind, shown[-1]) for kind in kinds)
     earlier, later = calendar.neighbours(chosen) if chosen else (None, None)
     return Dates(chosen, earlier, later, near)
-
-
-def _top(site: Site) -> list[tuple[Item, float]]:
-    scored = feed.trending(site)[:_TOP]
-    own = site.library.items
-    read = {}
-    if missing := [k for k, _ in scored if k not in own]:
-        with site.database.read() as connection:
-            read = fetched.by_key(connection, missing)
-    found = [(own.get(key) or read.get(key), score) for key, score in scored]
-    return [(item, score) for item, score in found if item]
 
 
 def _measured(site: Site) -> Item:

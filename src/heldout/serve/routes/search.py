@@ -106,16 +106,22 @@ def show(request: Request) -> Response:
         site, "search.html.jinja",
         address=address, found=found, number=number, pages=pages, packages=packages,
         statuses=STATUSES, in_words=in_words, examples=EXAMPLES, cut=LONGEST if long else 0,
-        words=_verdicts(found.items), state=search.state_of(site), example=_address_of_example,
-        fetched=_has_fetched(site),
+        words=_verdicts(site, found.items), state=search.state_of(site),
+        example=_address_of_example, fetched=_has_fetched(site),
     )  # fmt: skip
 
 
-def _verdicts(results: list[Result]) -> dict[str, str]:
-    # The word of the claim that a passage is of, by the paper's key.
-    return {
-        r.key: verdicts(r.key).get(r.claim, "") for r in results if r.claim and r.kind == "claim"
-    }
+def _verdicts(site: Site, results: list[Result]) -> dict[str, str]:
+    # The word of the claim that a passage is of, by the paper's key. Records are large, and are
+    # read once.
+    known: dict[str, dict[str, str]] = site.parts.setdefault("claims' verdicts", {})
+    made = {}
+    for r in results:
+        if r.claim and r.kind == "claim":
+            if r.key not in known:
+                known[r.key] = verdicts(r.key)
+            made[r.key] = known[r.key].get(r.claim, "")
+    return made
 
 
 def _address_of_example(text: str) -> str:

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from heldout.papers.catalogue import recipe
 from heldout.serve.items import Library
-from heldout.serve.search.analysis import words
+from heldout.serve.search.analysis import indexed, words
 
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9$])")
 _MOST_CHARACTERS = 320
@@ -117,7 +117,7 @@ def best(
     total = sum(weights.values()) or 1.0
     scores = []
     for at, passage in enumerate(found):
-        has = {w.stem for w in words(passage.text)}
+        has = frozenset(indexed(passage.text)[0])
         score = sum(weight for s, weight in weights.items() if s in has) / total
         score += nearness[at] if nearness else 0.0
         # A title stands above its result anyway.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from heldout.serve.items import Item
 from heldout.serve.storage.tables import fetched
@@ -48,24 +49,14 @@ def by_date(
         offset: papers to pass over; small, since the caller knows on which day to begin.
         limit: papers at most.
     """
-    order = (fetched.c.published, fetched.c.arxiv)
-    rows = connection.execute(
-        _cards()
-        .where(fetched.c.published.between(first, last))
-        .order_by(*(c.desc() if newest else c.asc() for c in order))
-        .offset(offset)
-        .limit(limit)
-    )
+    asked = {"first": first, "last": last, "offset": offset, "limit": limit}
+    rows = connection.execute(_by_date(newest), asked)
     return [_item(row) for row in rows]
 
 
 def by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Item]:
     """Return the papers with these numbers, for cards; unknown ones are absent."""
-    rows = (
-        row
-        for part in _parts(keys)
-        for row in connection.execute(_cards().where(fetched.c.arxiv.in_(part)))
-    )
+    rows = (row for part in _parts(keys) for row in connection.execute(_by_key(), {"keys": part}))
     return {row.arxiv: _item(row) for row in rows}
 
 
@@ -81,7 +72,7 @@ def dates(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
 
 def whole(connection: Connection, key: str) -> tuple[Item, int, str] | None:
     """Return a paper with its whole abstract, its version and its categories; None: not here."""
-    row = connection.execute(select(fetched).where(fetched.c.arxiv == key)).first()
+    row = connection.execute(_whole(), {"key": key}).first()
     if row is None:
         return None
     return _item(row), int(row.version), str(row.categories)
@@ -97,6 +88,29 @@ def shortened(text: str, most: int = SHORT) -> str:
         return text
     head = text[: most + 1].rpartition(" ")[0] or text[:most]
     return head.rstrip(" ,.;:") + "…"
+
+
+# Statements are put together once: with SQLAlchemy that takes longer than to carry them out.
+@cache
+def _by_date(newest: bool) -> Any:
+    order = (fetched.c.published, fetched.c.arxiv)
+    return (
+        _cards()
+        .where(fetched.c.published.between(bindparam("first"), bindparam("last")))
+        .order_by(*(c.desc() if newest else c.asc() for c in order))
+        .offset(bindparam("offset"))
+        .limit(bindparam("limit"))
+    )
+
+
+@cache
+def _by_key() -> Any:
+    return _cards().where(fetched.c.arxiv.in_(bindparam("keys", expanding=True)))
+
+
+@cache
+def _whole() -> Any:
+    return select(fetched).where(fetched.c.arxiv == bindparam("key"))
 
 
 def _cards() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     Table,
+    bindparam,
     cast,
     func,
     literal,
@@ -54,12 +56,8 @@ def counted(connection: Connection, papers: Sequence[str]) -> tuple[dict[str, in
     """Return the votes and the shown comments of some papers; those without any are absent."""
     if not papers:
         return {}, {}
-    voted = _count("vote", votes).where(votes.c.paper.in_(papers))
-    said = _count("comment", comments).where(
-        comments.c.paper.in_(papers), comments.c.state == "shown"
-    )
     found: dict[str, dict[str, int]] = {"vote": {}, "comment": {}}
-    for what, paper, count in connection.execute(union_all(voted, said)):
+    for what, paper, count in connection.execute(_counts(), {"papers": list(papers)}):
         found[what][paper] = int(count)
     return found["vote"], found["comment"]
 
@@ -71,6 +69,18 @@ def _hours(
     hour = cast(func.round(at / _HOUR_S - 0.5), Integer).label("hour")
     columns = (literal(what).label("what"), paper.label("paper"), hour, count.label("count"))
     return select(*columns).select_from(table).group_by(paper, hour)
+
+
+@cache
+def _counts() -> Any:
+    # Put together once, which takes longer than to carry it out.
+    papers = bindparam("papers", expanding=True)
+    return union_all(
+        _count("vote", votes).where(votes.c.paper.in_(papers)),
+        _count("comment", comments).where(
+            comments.c.paper.in_(papers), comments.c.state == "shown"
+        ),
+    )
 
 
 def _count(what: str, table: Table) -> Any:
