@@ -31,6 +31,7 @@ from heldout.serve.storage.database import Database
 from heldout.serve.storage.tables import votes
 
 from .made_up_papers import made_up
+from .requirements import required
 
 CHROMIUM = Path(os.environ.get("HELDOUT_CHROMIUM", "/usr/bin/chromium"))
 FLAGS = (
@@ -49,11 +50,9 @@ _PATIENCE_MS = 15_000
 
 def browser_needed() -> None:
     """Skip where there is no Chromium, unless HELDOUT_TEST_REQUIRE names it."""
-    if CHROMIUM.exists():
-        return
-    wanted = os.environ.get("HELDOUT_TEST_REQUIRE", "").replace(",", " ").split()
-    assert "chromium" not in wanted, f"{CHROMIUM} is not there, and must be"
-    pytest.skip(f"no browser at {CHROMIUM}")
+    if not CHROMIUM.exists():
+        assert not required("chromium"), f"{CHROMIUM} is not there, and must be"
+        pytest.skip(f"no browser at {CHROMIUM}")
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +101,8 @@ def furnish(data: Path, papers: int = 40) -> None:
         FETCHED, 2, HOSTILE, f"We show {HOSTILE} with $x < y$ & more. " * 6, 3, "2026-11-20",
         "Ada <b>Abara</b>, Chen Berg, Ines Costa", "Lakeside <i>Labs</i>", "cs.LG stat.ML",
     )  # fmt: skip
-    store(database, [hostile, *made_up(papers)])
     now = time.time()
+    store(database, [hostile, *made_up(papers)], now=now - 7200)
     with database.write() as connection:
         said = "I see the same on **ResNets**:\n\n> what you measure\n\n- one\n- two `x = 1`"
         comments.add(connection, "wide_cnn", "Ada", said, "a:b", now - 3 * 86400)
