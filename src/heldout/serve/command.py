@@ -132,10 +132,12 @@ def _serve(options: Options) -> int:
     listening = _listen(options.host, options.port)
     try:
         from heldout.serve.app import create_app, make_site
+        from heldout.serve.jobs.stream import streams_of
         from heldout.serve.web.patience import Impatient
 
         settings = _settings(options, listening.getsockname()[1])
-        app = create_app(make_site(settings))
+        site = make_site(settings)
+        app = create_app(site)
         _greet(settings)
         config = uvicorn.Config(
             app, http=Impatient, log_level="warning", server_header=False, proxy_headers=False,
@@ -143,6 +145,12 @@ def _serve(options: Options) -> int:
             timeout_graceful_shutdown=STOPPING_S,
         )  # fmt: skip
         server = uvicorn.Server(config)
+
+        def leave(number: int, frame: Any) -> None:
+            streams_of(site).ending = True
+            uvicorn.Server.handle_exit(server, number, frame)
+
+        server.handle_exit = leave  # type: ignore[method-assign]
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         return 0

@@ -180,9 +180,8 @@ def secret_of(settings: Settings) -> bytes:
 
 
 def _unusable(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        f"folder {folder} ({error.strerror})", "one that can be written", "--data DIR"
-    )
+    why = "a file has that name" if isinstance(error, FileExistsError) else error.strerror
+    return InputError(f"folder {folder} ({why})", "one that can be written", "--data DIR")
 
 
 def _number(name: str, value: str, most: int, what: str, hint: str) -> int:
