@@ -99,7 +99,8 @@ def speed(papers: int, encoded: int) -> dict[str, Any]:
     from heldout.serve import search
     from heldout.serve.app import make_site
     from heldout.serve.fetch.merge import store
-    from heldout.serve.search.engine import Engine, encoder_of
+    from heldout.serve.search.engine import Engine
+    from heldout.serve.search.meaning import encoder_of
     from heldout.serve.settings import Settings
 
     found: dict[str, Any] = {"papers": papers}
@@ -142,12 +143,12 @@ def _vectors(engine: Any, encoded: int) -> float:
     # Real ones for some papers, and those with noise for the others.
     import numpy as np
 
-    known = engine._known
+    known = engine.known
     rows = sorted(r for r in known if r > 0)
     some = rows[:encoded]
-    engine._known = {r: known[r] for r in some} | {r: s for r, s in known.items() if r < 0}
+    engine.known = {r: known[r] for r in some} | {r: s for r, s in known.items() if r < 0}
     seconds, count = _timed(engine.update_vectors)
-    engine._known = known
+    engine.known = known
     store = engine.vectors
     real = store._matrix[[store._places[r, -1] for r in some]]
     rng = np.random.default_rng(0)

@@ -209,8 +209,8 @@ def test_while_another_process_writes_search_goes_on(site: Site) -> None:
 
 
 def test_the_thread_follows_the_database(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heldout.serve.search.engine._POLL_S", 0.02)
-    monkeypatch.setattr("heldout.serve.search.engine._SETTLE_S", 0.0)
+    monkeypatch.setattr("heldout.serve.search.follow._POLL_S", 0.02)
+    monkeypatch.setattr("heldout.serve.search.follow._SETTLE_S", 0.0)
     engine = Engine(site.database, site.library, None, FakeEncoder)
     site.parts["search"] = engine
     engine.start()
@@ -220,7 +220,7 @@ def test_the_thread_follows_the_database(site: Site, monkeypatch: pytest.MonkeyP
         soon(
             lambda: (
                 keys(site, "quokkas generalize")
-                and engine.vectors.has((2, -1), engine._known.get(2))
+                and engine.vectors.has((2, -1), engine.known.get(2))
             )
         )
         assert search.find(site, "quokkas").how == BOTH

@@ -17,7 +17,8 @@ _MAKING = threading.Lock()
 
 def engine_of(site: Site) -> Engine:
     """Return the search of a site; made on first use, over the library's papers at least."""
-    from heldout.serve.search.engine import Engine, encoder_of
+    from heldout.serve.search.engine import Engine
+    from heldout.serve.search.meaning import encoder_of
 
     with _MAKING:
         found: Engine | None = site.parts.get("search")

@@ -19,7 +19,7 @@ import mmap
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,8 @@ class Bert:
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=-1, keepdims=True)
-        return (scores @ v).transpose(1, 0, 2).reshape(len(h), self.size)
+        made: Any = scores @ v
+        return cast(Floats, made.transpose(1, 0, 2).reshape(len(h), self.size))
 
     def _linear(self, x: Floats, name: str) -> Floats:
         made: Floats = x @ self.weights[f"{name}.weight"].T

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
@@ -17,8 +16,9 @@ from heldout.core.errors import HeldoutError
 from heldout.serve.items import Library
 from heldout.serve.search import rows
 from heldout.serve.search.analysis import indexed
+from heldout.serve.search.follow import follow, learn
 from heldout.serve.search.index import WordIndex
-from heldout.serve.search.meaning import Encoder, EncoderError, ProcessEncoder, model_of
+from heldout.serve.search.meaning import Encoder
 from heldout.serve.search.passages import Passage, Text, fetched_text, library_texts, passages_of
 from heldout.serve.search.typos import Vocabulary
 from heldout.serve.search.vectors import MOST, Place, VectorStore
@@ -28,11 +28,11 @@ _log = logging.getLogger(__name__)
 _WORDS_AT_ONCE = 20_000
 _VECTORS_AT_ONCE = 16
 _FLUSH = 256
-_POLL_S = 2.0
-_WHOLE_S = 300.0  # how often all rows are looked at, for texts that were changed in place
-_AGAIN_S = 30.0
-_SETTLE_S = 2.0  # the first pages come before the model
 T = TypeVar("T")
+
+
+class _Ended(Exception):
+    pass
 
 
 class Engine:
@@ -62,28 +62,26 @@ class Engine:
         self.vectors: VectorStore | None = None
         self._make_encoder = encoder
         self._own = {text.row: text for text in library_texts(library)}
-        self._known: dict[int, int] | None = None
-        self._seen: tuple[int, int, int] | None = None
-        self._looked = 0.0
+        self.known: dict[int, int] | None = None  # stamps of all texts, by row, once looked at
+        self.ended = threading.Event()
         self._failed = self._encoding = False
-        self._end = threading.Event()
         self._threads: list[threading.Thread] = []
         self._updating = threading.Lock()
         self._library_words()
 
     def start(self) -> None:
         """Follow the database, and load the model if there is one, in threads that never wait."""
-        self._threads = [threading.Thread(target=self._follow, name="search", daemon=True)]
-        if self._make_encoder:
-            self._threads.append(
-                threading.Thread(target=self._learn, name="search-meaning", daemon=True)
-            )
+        tasks = {"search": follow} | ({"search-meaning": learn} if self._make_encoder else {})
+        self._threads = [
+            threading.Thread(target=task, args=(self,), name=name, daemon=True)
+            for name, task in tasks.items()
+        ]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """End the threads and the encoder."""
-        self._end.set()
+        self.ended.set()
         encoder, self.encoder = self.encoder, None
         if encoder:
             encoder.close()
@@ -125,11 +123,12 @@ class Engine:
             changed = sorted(r for r, stamp in wanted.items() if here.get(r) != stamp)
             gone = sorted(r for r in here if r not in wanted)
             for part in _parts(changed, _WORDS_AT_ONCE) if changed else [[]] if gone else []:
-                self.index.change(self._texts(part, wanted), gone)
+                try:
+                    self.index.change(self._texts(part, wanted), gone)
+                except _Ended:
+                    return 0
                 gone = []
-                if self._end.is_set():
-                    break
-            self._known = wanted
+            self.known = wanted
             if changed or not self.vocabulary.counts:
                 self.vocabulary = Vocabulary.of(self.index.vocabulary())
             return len(changed)
@@ -144,8 +143,8 @@ class Engine:
         encoder, vectors = self.encoder, self.vectors
         if encoder is None or vectors is None:
             return 0
-        if self._known is not None:
-            vectors.keep({(row, -1): stamp for row, stamp in self._known.items()})
+        if self.known is not None:
+            vectors.keep({(row, -1): stamp for row, stamp in self.known.items()})
         waiting: list[tuple[Place, int, str]] = []
         count, self._encoding = 0, True
         for place, stamp, text in self._wanted_vectors(vectors):
@@ -153,7 +152,7 @@ class Engine:
             if len(waiting) >= _FLUSH:
                 count += self._encode(encoder, vectors, waiting)
                 waiting = []
-            if self._end.is_set():
+            if self.ended.is_set():
                 return count
         count += self._encode(encoder, vectors, waiting)
         self._encoding = False
@@ -164,14 +163,14 @@ class Engine:
         if self._make_encoder is None:
             return False
         try:
-            made = self._make_encoder(self._end)
+            made = self._make_encoder(self.ended)
         except (HeldoutError, OSError) as error:
-            if self._end.is_set():
+            if self.ended.is_set():
                 return False
             _log.warning("Search is by words only: %s", error)
             self._failed = True
             return False
-        if self._end.is_set():
+        if self.ended.is_set():
             made.close()
             return False
         if self.vectors is None:
@@ -183,7 +182,7 @@ class Engine:
     def lost(self, error: Exception) -> None:
         """Do without the encoder, whose process has ended; the thread starts it again."""
         encoder, self.encoder = self.encoder, None
-        if encoder and not self._end.is_set():
+        if encoder and not self.ended.is_set():
             _log.warning("Search is by words only for now: %s", error)
         if encoder:
             encoder.close()
@@ -205,6 +204,8 @@ class Engine:
                 yield self._own[row]
         fetched = [row for row in part if row not in self._own]
         for row, _, title, abstract in rows.texts(self.database, fetched):
+            if self.ended.is_set():
+                raise _Ended  # a page that stops does not wait for thousands of papers
             yield fetched_text(row, wanted[row], title, abstract)
 
     def _wanted_vectors(self, vectors: VectorStore) -> Iterator[tuple[Place, int, str]]:
@@ -218,7 +219,7 @@ class Engine:
             whole = self._own[row]
             if not vectors.has((row, -1), whole.stamp):
                 yield (row, -1), whole.stamp, whole.whole
-        known = dict(self._known or {})
+        known = dict(self.known or {})
         waiting = [r for r, s in known.items() if r > 0 and not vectors.has((r, -1), s)]
         waiting.sort(reverse=True)  # what was fetched last first
         room = max(0, MOST - len(vectors))
@@ -236,67 +237,12 @@ class Engine:
             start = time.monotonic()
             made.append(encoder.encode([text for _, _, text in part]))
             if len(waiting) == _FLUSH:  # much to do: leave half of a core to visitors
-                self._end.wait(0.5 * (time.monotonic() - start))
-            if self._end.is_set():
+                self.ended.wait(0.5 * (time.monotonic() - start))
+            if self.ended.is_set():
                 break
         done = waiting[: sum(len(m) for m in made)]
         vectors.add([p for p, _, _ in done], [s for _, s, _ in done], np.concatenate(made))
         return len(done)
-
-    def _follow(self) -> None:
-        while not self._end.is_set():
-            pause = _POLL_S
-            try:
-                if self._stale():
-                    self.update_words()
-            except (HeldoutError, OSError, ValueError) as error:
-                # Busy elsewhere, or out of reach: search goes on with what it has.
-                _log.info("The search index is not up to date: %s", error)
-                self._seen, pause = None, _AGAIN_S
-                self.index.reload()
-            self._end.wait(pause)
-
-    def _stale(self) -> bool:
-        generation = self.database.generation()
-        if self._seen and self._seen[0] == generation:
-            return False
-        now = (generation, *rows.size(self.database))
-        grown = self._seen is None or self._seen[1:] != now[1:]
-        if not grown and time.monotonic() - self._looked < _WHOLE_S:
-            return False  # a vote or a comment; a text that was changed in place can wait
-        self._seen, self._looked = now, time.monotonic()
-        return True
-
-    def _learn(self) -> None:
-        last: dict[int, int] | None = {}
-        pause = _AGAIN_S
-        self._end.wait(_SETTLE_S)
-        while not self._end.is_set():
-            if self.encoder is None and not self.load_encoder():
-                self._end.wait(pause)
-                pause = min(2 * pause, 3600.0)
-                continue
-            try:
-                if self._known is not last:
-                    now = self._known
-                    self.update_vectors()
-                    last = now
-                pause = _AGAIN_S
-                self._end.wait(_POLL_S)
-            except EncoderError as error:
-                self.lost(error)
-                self._end.wait(_AGAIN_S)
-            except (HeldoutError, OSError) as error:
-                _log.warning("Search by meaning is not up to date: %s", error)
-                self._end.wait(_AGAIN_S)
-
-
-def encoder_of(
-    environment: Mapping[str, str] | None = None,
-) -> Callable[[threading.Event], Encoder] | None:
-    """Return what starts the encoder that the environment names; None: there is none."""
-    model = model_of(os.environ if environment is None else environment)
-    return None if model is None else lambda end: ProcessEncoder(model, end)
 
 
 def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

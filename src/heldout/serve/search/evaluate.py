@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from heldout.serve.items import Library
-from heldout.serve.search.engine import Engine, encoder_of
+from heldout.serve.search.engine import Engine
 from heldout.serve.search.found import TUNING, Tuning, ranked
 from heldout.serve.search.fuse import reciprocal_ranks
+from heldout.serve.search.meaning import encoder_of
 from heldout.serve.storage.database import Database
 
 JUDGED = Path(__file__).with_name("judged.jsonl")

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -65,6 +65,14 @@ def model_of(environment: Mapping[str, str]) -> str | None:
             return None
     every = importlib.util.find_spec("sentence_transformers") is not None
     return named if every or readable(Path(named)) else None
+
+
+def encoder_of(
+    environment: Mapping[str, str] | None = None,
+) -> Callable[[threading.Event], Encoder] | None:
+    """Return what starts the encoder that the environment names; None: there is none."""
+    model = model_of(os.environ if environment is None else environment)
+    return None if model is None else lambda end: ProcessEncoder(model, end)
 
 
 def model_name(model: str) -> str:
