@@ -68,11 +68,10 @@ def badge(counts: Mapping[str, int]) -> str:
     )
 
 
-def markdown(origin: str, key: str, counts: Mapping[str, int]) -> str:
+def markdown(image: str, page: str, counts: Mapping[str, int]) -> str:
     """Return what shows the badge in a README.
 
-    >>> markdown("https://a.org", "x", {"holds": 1})
-    '[![Heldout: 1 holds](https://a.org/papers/x/badge.svg)](https://a.org/papers/x)'
+    >>> markdown("https://a.org/x.svg", "https://a.org/x", {"holds": 1})
+    '[![Heldout: 1 holds](https://a.org/x.svg)](https://a.org/x)'
     """
-    address = f"{origin}/papers/{key}"
-    return f"[![{_NAME}: {said(counts)}]({address}/badge.svg)]({address})"
+    return f"[![{_NAME}: {said(counts)}]({image})]({page})"

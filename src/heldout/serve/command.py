@@ -150,7 +150,7 @@ def _serve(options: Options) -> int:
             streams_of(site).ending = True
             uvicorn.Server.handle_exit(server, number, frame)
 
-        server.handle_exit = leave  # type: ignore[method-assign]
+        server.handle_exit = leave  # type: ignore[method-assign, assignment]
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         return 0

@@ -14,6 +14,7 @@ from heldout.serve import atom, history
 from heldout.serve.app import create_app
 from heldout.serve.figures import figures
 from heldout.serve.items import STATUSES
+from heldout.serve.routes.badge import LINKS
 from heldout.serve.settings import Mail
 from heldout.serve.site import Site
 from heldout.serve.static import data
@@ -93,6 +94,7 @@ async def _write(copy: Site, site: Site, writer: Writer) -> tuple[list[str], int
 
     base = f"{site.settings.url.rstrip('/')}/" if site.settings.url else ""
     plan = plan_of(copy)
+    copy.parts[LINKS] = lambda key: _badge_links(plan, key, base)
     transport = httpx.ASGITransport(create_app(copy), raise_app_exceptions=False)
     left_out = []
     async with httpx.AsyncClient(transport=transport, base_url=copy.settings.origin) as client:
@@ -139,6 +141,12 @@ def _write_own(copy: Site, site: Site, plan: Plan, writer: Writer, base: str) ->
     found = atom.entries(site, View(), link)
     text = atom.xml(site, View(), found, f"{base}index.html", itself)
     writer.write("atom.xml", text.encode())
+
+
+def _badge_links(plan: Plan, key: str, base: str) -> tuple[str, str] | None:
+    # Without a public address no README could show the badge, so its line is left out.
+    files = plan.file(f"/papers/{key}/badge.svg"), plan.file(f"/papers/{key}")
+    return (base + files[0], base + files[1]) if base and files[0] and files[1] else None
 
 
 def _page(plan: Plan, html: str, address: Address, file: str) -> bytes:

@@ -9,18 +9,29 @@ from starlette.responses import Response
 
 from heldout.serve import feed
 from heldout.serve.badge import badge, markdown
+from heldout.serve.items import Item
 from heldout.serve.site import Site, site_of
 from heldout.serve.web.conditional import etag, has_it, unchanged
 from heldout.serve.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
 
+LINKS = "badge links"
+"""Of `site.parts`: gives a badge's address and its page's for a key, or None where there is none
+that a README elsewhere could lead to; absent: those that are served."""
 _CACHE = "public, max-age=3600"
 
 
 def prepare(site: Site) -> None:
     """Let papers' pages show the line for a README."""
-    templates().globals["badge_markdown"] = markdown
+    templates().globals["badge_markdown"] = line
+
+
+def line(site: Site, item: Item) -> str:
+    """Return the line that shows a paper's badge in a README; empty where that cannot be."""
+    address = f"{site.settings.origin}/papers/{item.key}"
+    links = site.parts.get(LINKS, lambda _: (f"{address}/badge.svg", address))(item.key)
+    return markdown(*links, item.counts) if links else ""
 
 
 @router.get("/papers/{key}/badge.svg")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from heldout.core.errors import ArtifactError, InputError
 from heldout.serve.static.plan import checked
 
 MARK = ".heldout-site"
 """Names the files that were made here, one in each line."""
+LOCK = ".heldout-writing"
+"""Locked by the process that writes a folder, for as long as it lives."""
 _HEAD = "Made by `heldout serve --static`, which replaces these files:\n"
 
 
@@ -59,11 +64,13 @@ def replaced(folder: Path) -> Iterator[Writer]:
     """
     folder = folder.resolve()
     check_replaceable(folder)
+    clear_leftovers(folder)
     # Beside it, so that both lie on one disk and renaming is all that is left to do.
     made = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.new")
+    lock: FileLock | None = None
     try:
         try:
-            made.mkdir(parents=True)
+            lock = _locked(made)
         except OSError as error:
             raise _unwritable(folder, error) from error
         writer = Writer(made)
@@ -71,8 +78,33 @@ def replaced(folder: Path) -> Iterator[Writer]:
         (made / MARK).write_text(_HEAD + "".join(f"{f}\n" for f in sorted(writer.files)), "utf-8")
         check_replaceable(folder)  # others may have put something there meanwhile
         _swap(made, folder)
+        (folder / LOCK).unlink(missing_ok=True)
     finally:
+        if lock:
+            lock.release()
         shutil.rmtree(made, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Take away what exports that were killed have left beside a folder, and nothing else.
+
+    One that was killed between taking the old files away and putting the new ones there has left
+    no folder at all; then the old ones come back.
+    """
+    own = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{12}}\.(new|old)")
+    with suppress(OSError):
+        for path in sorted(folder.parent.iterdir()):
+            kind = own.fullmatch(path.name)
+            if kind is None or path.is_symlink() or not path.is_dir():
+                continue
+            if kind[1] == "old" and (path / MARK).is_file():
+                if folder.exists():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.rename(folder)
+            elif kind[1] == "new" and (path / LOCK).is_file():
+                with suppress(Timeout), FileLock(path / LOCK, timeout=0):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -87,7 +119,7 @@ def check_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}, which is a file", "a folder", "--static site")
-    known = {MARK}
+    known = {MARK, LOCK}
     with suppress(OSError, UnicodeDecodeError):
         told = (folder / MARK).read_text("utf-8")
         if told.startswith(_HEAD):
@@ -102,6 +134,21 @@ def check_replaceable(folder: Path) -> None:
                     "an empty folder, or one that an earlier --static has made",
                     "choose another folder",
                 )
+
+
+def _locked(made: Path) -> FileLock:
+    # Its name is taken only when it is locked: before that, another export could take it away.
+    fresh = made.with_suffix("")
+    fresh.mkdir(parents=True)
+    lock = FileLock(fresh / LOCK)
+    try:
+        lock.acquire(timeout=0)
+        fresh.rename(made)
+    except BaseException:
+        lock.release()
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return lock
 
 
 def _swap(made: Path, folder: Path) -> None:
