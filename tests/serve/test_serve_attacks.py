@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,66 +13,21 @@ from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from heldout.serve.app import create_app
-from heldout.serve.items import Item, Library
-from heldout.serve.settings import Settings
 from heldout.serve.site import Site
-from heldout.serve.storage import comments, votes
-from heldout.serve.storage.database import Database
+from heldout.serve.storage import comments
 from heldout.serve.storage.tables import fetched
 from heldout.serve.web.forms import MARK, form_token, local_path, new_visitor
 from heldout.serve.web.headers import Guarded
 
-PAPER = "/papers/data_diet"
-ORIGIN = "http://127.0.0.1:8000"
+from .one_paper import ORIGIN, PAPER, counts, post, token
+
+pytestmark = pytest.mark.one_paper
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 HOSTILE = (
     SCRIPT, "'; DROP TABLE votes; --", "' OR 1=1 --", "1); DELETE FROM comments; --", "%' UNION",
     "{{ 7 * 7 }}{% raw %}", "%%form-token%%", "${jndi:ldap://evil.org}", "../../etc/passwd",
     "a\r\nSet-Cookie: a=b\r\n\r\n<html>", "\u202e\u0000\ufffe", "%", "\\", "x" * 3000,
 )  # fmt: skip
-ITEM = Item("data_diet", "Data diet", "2021-07-15", "2107.07075", "Less data.", package="data")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("attacked")
-    database = Database(f"sqlite:///{folder / 'heldout.db'}")
-    database.upgrade()
-    library = Library({ITEM.key: ITEM}, {ITEM.arxiv: ITEM.key})
-    settings = Settings(data=folder, database=str(database.engine.url), proxies=1)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("HELDOUT_COMMENTS", "open")  # behind a proxy they would be held
-        yield Site(settings, database, library, b"test secret 0123456789")
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def app(site: Site) -> Any:
-    return create_app(site)
-
-
-@pytest.fixture
-def client(site: Site, app: Any) -> TestClient:
-    site.parts.pop("limits", None)  # each test is a day of its own
-    with site.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM votes")
-        connection.exec_driver_sql("DELETE FROM comments")
-    return TestClient(app, base_url=ORIGIN, raise_server_exceptions=False)
-
-
-def token(client: TestClient) -> str:
-    return re.findall(r'name="form_token" value="([0-9a-f]{32})"', client.get(PAPER).text)[0]
-
-
-def post(client: TestClient, path: str, data: dict[str, str], **more: Any) -> Any:
-    return client.post(path, data=data, follow_redirects=False, **more)
-
-
-def counts(site: Site) -> tuple[int, int]:
-    with site.database.read() as connection:
-        return len(comments.listed(connection)), sum(
-            votes.count(connection, ["data_diet"]).values()
-        )
 
 
 class Harm(HTMLParser):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -14,36 +13,15 @@ from starlette.testclient import TestClient
 
 from heldout.core.errors import InputError
 from heldout.serve import moderate
-from heldout.serve.app import create_app
-from heldout.serve.items import Item, Library
 from heldout.serve.routes import comments as route
-from heldout.serve.settings import Settings
 from heldout.serve.site import Site
 from heldout.serve.storage import comments
-from heldout.serve.storage.database import Database, StorageError
+from heldout.serve.storage.database import StorageError
 
-PAPER = "/papers/data_diet"
-ITEM = Item("data_diet", "Data diet", "2021-07-15", "2107.07075", "Less data.", package="data")
+from .one_paper import PAPER, token
+from .one_paper import comments_of as kept
 
-
-@pytest.fixture
-def site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("HELDOUT_COMMENTS", "open")
-    database = Database(settings.database_url)
-    database.upgrade()
-    library = Library({ITEM.key: ITEM}, {ITEM.arxiv: ITEM.key})
-    yield Site(replace(settings, proxies=1), database, library, b"test secret 0123456789")
-    database.close()
-
-
-@pytest.fixture
-def client(site: Site) -> TestClient:
-    # Without starting what other rooms start: nothing of it is asked for here.
-    return TestClient(create_app(site), base_url=site.settings.origin)
-
-
-def token(client: TestClient) -> str:
-    return re.findall(r'name="form_token" value="([0-9a-f]{32})"', client.get(PAPER).text)[0]
+pytestmark = pytest.mark.one_paper
 
 
 def send(client: TestClient, mark: str = "", address: str = "192.0.2.1", **fields: str) -> Any:
@@ -51,11 +29,6 @@ def send(client: TestClient, mark: str = "", address: str = "192.0.2.1", **field
         PAPER + "/comments", data={"form_token": mark or token(client), **fields},
         headers={"x-forwarded-for": address}, follow_redirects=False,
     )  # fmt: skip
-
-
-def kept(site: Site) -> list[comments.Comment]:
-    with site.database.read() as connection:
-        return comments.listed(connection)
 
 
 def typed(page: str) -> str:

@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from heldout.serve.app import create_app
-from heldout.serve.items import Item, Library
-from heldout.serve.settings import Settings
 from heldout.serve.site import Site
-from heldout.serve.storage.database import Database
 from heldout.serve.web.forms import MARK
 from heldout.serve.web.kept import Kept, Pages, _Page
 
-PAPER = "/papers/data_diet"
-ITEM = Item("data_diet", "Data diet", "2021-07-15", "2107.07075", "Less data.", package="data")
+from .one_paper import PAPER, asked, nothing
 
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("kept")
-    database = Database(f"sqlite:///{folder / 'heldout.db'}")
-    database.upgrade()
-    library = Library({ITEM.key: ITEM}, {ITEM.arxiv: ITEM.key})
-    yield Site(Settings(data=folder), database, library, b"test secret 0123456789")
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def client(site: Site) -> TestClient:
-    return TestClient(create_app(site), base_url=site.settings.origin)
-
-
-def asked(app: Any, body: Any, path: str = "/", method: str = "POST", **more: str) -> list[dict]:
-    """What an application sends when it is called as a server would."""
-    sent: list[dict] = []
-    named = {"host": "127.0.0.1:8000", "content-type": "application/x-www-form-urlencoded", **more}
-    scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
-        "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
-        "root_path": "", "scheme": "http", "client": ("192.0.2.1", 1), "server": ("127.0.0.1", 1),
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in named.items()],
-    }  # fmt: skip
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(app(scope, body, send))
-    return sent
+pytestmark = [pytest.mark.one_paper, pytest.mark.sqlite_only]
 
 
 def counted_app(headers_sent: list[tuple[bytes, bytes]], status: int = 200) -> tuple[Any, list]:
@@ -65,10 +27,6 @@ def counted_app(headers_sent: list[tuple[bytes, bytes]], status: int = 200) -> t
         await send({"type": "http.response.body", "body": body})
 
     return inner, calls
-
-
-async def nothing() -> dict:
-    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 @pytest.mark.parametrize(

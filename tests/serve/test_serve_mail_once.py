@@ -6,9 +6,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -29,22 +28,9 @@ from .mail_server import (
     ready,
     rows,
     send,
-    serving,
-    site_with,
     states,
     subscribe,
 )
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
-
-
-@pytest.fixture
-def mail_site(tmp_path: Path, database_url: str, mailbox: Mailbox) -> Iterator[Site]:
-    with serving(mailbox) as port, site_with(tmp_path, database_url, port) as site:
-        yield site
 
 
 def send_apart(site: Site, pace: Pace | None = None) -> None:

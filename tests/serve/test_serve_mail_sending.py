@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,6 @@ from .mail_server import (
 )
 
 HASTY = smtp.Timeouts(step=2.0, final=0.5)
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
-
-
-@pytest.fixture
-def mail_site(tmp_path: Path, database_url: str, mailbox: Mailbox) -> Iterator[Site]:
-    with serving(mailbox) as port, site_with(tmp_path, database_url, port) as site:
-        yield site
 
 
 def test_refused_for_now_is_tried_again_later_each_time(mail_site: Site, mailbox: Mailbox) -> None:

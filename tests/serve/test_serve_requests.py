@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,53 +13,12 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from heldout.serve.app import create_app
-from heldout.serve.items import Item, Library
-from heldout.serve.settings import Settings
 from heldout.serve.site import Site
-from heldout.serve.storage import comments, votes
-from heldout.serve.storage.database import Database
 from heldout.serve.web import headers, patience
 
-PAPER = "/papers/data_diet"
-ORIGIN = "http://127.0.0.1:8000"
-ITEM = Item("data_diet", "Data diet", "2021-07-15", "2107.07075", "Less data.", package="data")
+from .one_paper import ORIGIN, PAPER, asked, comments_of, counts, nothing, token
 
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("attacked")
-    database = Database(f"sqlite:///{folder / 'heldout.db'}")
-    database.upgrade()
-    library = Library({ITEM.key: ITEM}, {ITEM.arxiv: ITEM.key})
-    settings = Settings(data=folder, database=str(database.engine.url), proxies=1)
-    yield Site(settings, database, library, b"test secret 0123456789")
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def app(site: Site) -> Any:
-    return create_app(site)
-
-
-@pytest.fixture
-def client(site: Site, app: Any) -> TestClient:
-    site.parts.pop("limits", None)  # each test is a day of its own
-    with site.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM votes")
-        connection.exec_driver_sql("DELETE FROM comments")
-    return TestClient(app, base_url=ORIGIN, raise_server_exceptions=False)
-
-
-def token(client: TestClient) -> str:
-    return re.findall(r'name="form_token" value="([0-9a-f]{32})"', client.get(PAPER).text)[0]
-
-
-def counts(site: Site) -> tuple[int, int]:
-    with site.database.read() as connection:
-        return len(comments.listed(connection)), sum(
-            votes.count(connection, ["data_diet"]).values()
-        )
+pytestmark = pytest.mark.one_paper
 
 
 def raw(client: TestClient, body: bytes, kind: str = "application/x-www-form-urlencoded",
@@ -101,37 +58,10 @@ def test_odd_encodings_are_read_or_refused(site: Site, client: TestClient) -> No
     assert comments_of(site)[0].text == "b"  # of two fields of one name the last
 
 
-def comments_of(site: Site) -> list[comments.Comment]:
-    with site.database.read() as connection:
-        return comments.listed(connection)
-
-
 @pytest.mark.parametrize("length", ["-1", "abc", "²", "9" * 5000, "1, 2", "0x10", "65537", " "])
 def test_lengths_that_cannot_be(length: str, client: TestClient) -> None:
     made = raw(client, b"a=b", **{"content-length": length})
     assert made.status_code == 413
-
-
-def asked(app: Any, body: Any, path: str = "/", method: str = "POST", **more: str) -> list[dict]:
-    """What an application sends when it is called as a server would."""
-    sent: list[dict] = []
-    named = {"host": "127.0.0.1:8000", "content-type": "application/x-www-form-urlencoded", **more}
-    scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
-        "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
-        "root_path": "", "scheme": "http", "client": ("192.0.2.1", 1), "server": ("127.0.0.1", 1),
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in named.items()],
-    }  # fmt: skip
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(app(scope, body, send))
-    return sent
-
-
-async def nothing() -> dict:
-    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 def test_a_body_without_an_end_is_cut(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,20 +22,9 @@ from heldout.serve.storage.subscribers import Subscriber
 from heldout.serve.storage.tables import deliveries, subscribers
 
 from .conftest import post_form
-from .mail_server import Mailbox, add_paper, another, head, rows, serving, site_with
+from .mail_server import Mailbox, add_paper, another, head, rows
 
 ADA = "ada@example.com"
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
-
-
-@pytest.fixture
-def mail_site(tmp_path: Path, database_url: str, mailbox: Mailbox) -> Iterator[Site]:
-    with serving(mailbox) as port, site_with(tmp_path, database_url, port) as site:
-        yield site
 
 
 @pytest.fixture

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from heldout.serve.app import create_app
-from heldout.serve.items import Item, Library
-from heldout.serve.settings import Settings
 from heldout.serve.site import Site
 from heldout.serve.storage import votes
-from heldout.serve.storage.database import Database
 
-PAPER = "/papers/data_diet"
-ITEM = Item("data_diet", "Data diet", "2021-07-15", "2107.07075", "Less data.", package="data")
+from .one_paper import PAPER, token
 
-
-@pytest.fixture
-def site(settings: Settings) -> Iterator[Site]:
-    # One paper, so that no test waits for the other forty-seven.
-    database = Database(settings.database_url)
-    database.upgrade()
-    settings = replace(settings, proxies=1)
-    library = Library({ITEM.key: ITEM}, {ITEM.arxiv: ITEM.key})
-    yield Site(settings, database, library, b"test secret 0123456789")
-    database.close()
-
-
-@pytest.fixture
-def client(site: Site) -> TestClient:
-    # Without starting what other rooms start: nothing of it is asked for here.
-    return TestClient(create_app(site), base_url=site.settings.origin)
-
-
-def token(client: TestClient) -> str:
-    return re.findall(r'name="form_token" value="([0-9a-f]{32})"', client.get(PAPER).text)[0]
+pytestmark = pytest.mark.one_paper
 
 
 def vote(client: TestClient, mark: str = "", address: str = "", **fields: str) -> Any:
