@@ -1,7 +1,8 @@
 """A site on SQLite, and on PostgreSQL where HELDOUT_TEST_POSTGRES names one, with a client.
 
 Marks: `one_paper` gives a site of one paper, behind a proxy, whose client starts nothing of what
-rooms do beside it; `sqlite_only` is for tests to which it is all the same where rows are kept.
+rooms do beside it; `sqlite_only` is for tests to which it is all the same where rows are kept,
+`postgres_only` for what only PostgreSQL does.
 """
 
 from __future__ import annotations
@@ -28,25 +29,33 @@ from heldout.serve.storage.database import Database
 
 from .mail_server import Mailbox, serving, site_with
 from .one_paper import LIBRARY, SECRET
+from .requirements import required
 
 POSTGRES = os.environ.get("HELDOUT_TEST_POSTGRES", "")
-KINDS = ["sqlite", *(["postgresql"] if POSTGRES else [])]
+ABSENT = "HELDOUT_TEST_POSTGRES names no PostgreSQL; .ci/services starts one"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "one_paper: on a page of one paper")
     config.addinivalue_line("markers", "sqlite_only: it is the same on every database")
+    config.addinivalue_line("markers", "postgres_only: what only PostgreSQL does")
 
 
 def pytest_report_header() -> str:
-    also = "and PostgreSQL" if POSTGRES else "only: HELDOUT_TEST_POSTGRES names no PostgreSQL"
-    return f"serve: on SQLite {also}"
+    return f"serve: on SQLite {'and PostgreSQL' if POSTGRES else 'only: ' + ABSENT}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database_url" in metafunc.fixturenames:
-        alone = metafunc.definition.get_closest_marker("sqlite_only")
-        metafunc.parametrize("database_url", KINDS[:1] if alone else KINDS, indirect=True)
+    if "database_url" not in metafunc.fixturenames:
+        return
+    must = POSTGRES or required("postgres")
+    marks = [] if must else [pytest.mark.skip(reason=ABSENT)]
+    kinds: list[Any] = ["sqlite", *(["postgresql"] if must else [])]
+    if metafunc.definition.get_closest_marker("sqlite_only"):
+        kinds = ["sqlite"]
+    if metafunc.definition.get_closest_marker("postgres_only"):
+        kinds = [pytest.param("postgresql", marks=marks)]
+    metafunc.parametrize("database_url", kinds, indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +78,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_template() -> Iterator[tuple[Engine, str]]:
     """A connection to the server, and the name of a database with all tables to copy."""
+    assert POSTGRES, f"PostgreSQL must be there: {ABSENT}"
     server = make_url(POSTGRES).set(drivername="postgresql+psycopg")
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     name = f"template_{uuid.uuid4().hex[:16]}"

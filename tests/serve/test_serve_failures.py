@@ -26,7 +26,7 @@ from heldout.serve.items import Item, Library
 from heldout.serve.settings import Settings
 from heldout.serve.site import Site
 from heldout.serve.storage import comments, votes
-from heldout.serve.storage import database as database_module
+from heldout.serve.storage import engine as engine_module
 from heldout.serve.storage.database import Database, StorageError
 
 PAPER = "/papers/data_diet"
@@ -63,7 +63,7 @@ def counts(site: Site) -> tuple[int, int]:
 def test_a_locked_database_is_told_and_nothing_is_half_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site
 ) -> None:
-    monkeypatch.setattr(database_module, "_BUSY_MS", 50)
+    monkeypatch.setattr(engine_module, "BUSY_MS", 50)
     database = Database(f"sqlite:///{tmp_path / 'a.db'}")
     database.upgrade()
     own = replace(site, database=database, parts={}, starting=[], stopping=[])

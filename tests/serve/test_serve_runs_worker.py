@@ -18,7 +18,7 @@ from heldout.serve.jobs.process import end_marked, since
 from heldout.serve.jobs.queue import Limits, folder_of, wake
 from heldout.serve.jobs.worker import recover, tidy
 from heldout.serve.site import Site
-from heldout.serve.storage import database as database_module
+from heldout.serve.storage import engine as engine_module
 from heldout.serve.storage import jobs as stored
 from heldout.serve.storage.jobs import Wanted
 
@@ -208,7 +208,7 @@ def test_a_locked_database_is_waited_for_and_nothing_is_lost(
     if site.database.name != "sqlite":
         pytest.skip("locks of SQLite's file")
     site.database.close()
-    monkeypatch.setattr(database_module, "_BUSY_MS", 50)
+    monkeypatch.setattr(engine_module, "BUSY_MS", 50)
     site = make_site(site.settings)
     code = (
         "import pathlib, sys, time\n"
@@ -241,7 +241,7 @@ def test_an_answer_to_a_write_that_was_lost_doubles_no_line(
         if arguments[2] and not failed.is_set():
             failed.set()
             arguments[0].commit()  # type: ignore[attr-defined]
-            raise database_module.StorageError("the answer was lost")
+            raise engine_module.StorageError("the answer was lost")
         return made
 
     monkeypatch.setattr(stored, "keep", keep)

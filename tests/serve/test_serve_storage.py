@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select
 
 from heldout.core.errors import InputError
 from heldout.serve.site import Site
-from heldout.serve.storage import database as module
+from heldout.serve.storage import engine as module
 from heldout.serve.storage.database import Database, StorageError
 from heldout.serve.storage.tables import metadata, votes
 
@@ -51,7 +51,7 @@ def test_every_visible_write_is_counted_and_others_are_not(site: Site) -> None:
 def test_a_database_that_another_program_has_locked_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BUSY_MS", 50)
+    monkeypatch.setattr(module, "BUSY_MS", 50)
     made = Database(f"sqlite:///{tmp_path / 'a.db'}")
     made.upgrade()
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)

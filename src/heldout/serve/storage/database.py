@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -10,36 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Table,
-    create_engine,
-    event,
-    inspect,
-    make_url,
-    select,
-    update,
-)
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    NoSuchModuleError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy import Connection, Table, func, inspect, select, text, update
 
-from heldout.core.errors import HeldoutError, InputError, MissingExtraError
+from heldout.core.errors import InputError
+from heldout.serve.storage.engine import EXPECTED, HINT, StorageError, open_engine, told
 from heldout.serve.storage.opened_file import OpenedFile
 from heldout.serve.storage.tables import state
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_BUSY_MS = 5000  # how long SQLite waits for another writer
+__all__ = ["Database", "StorageError", "alembic_config", "insert_unless", "touch"]
+
 _FRESH_S = 1.0  # how old the change counter may be: changes by other processes show after this
-
-
-class StorageError(HeldoutError):
-    """The database is gone, locked, full or damaged; nothing of the change that failed was kept."""
 
 
 class Database:
@@ -58,7 +37,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._file = OpenedFile()
-        self.engine = _engine(url, self._file)
+        self.engine = open_engine(url, self._file)
         self.name = self.engine.dialect.name
         self._lock = threading.Lock()
         self._generation, self._read_at = -1, 0.0
@@ -71,7 +50,7 @@ class Database:
             StorageError: the database cannot be reached.
         """
         self._check()
-        with _told(), self.engine.connect() as connection:
+        with told(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -85,7 +64,7 @@ class Database:
             StorageError: the database is gone, locked by another program, or full.
         """
         self._check()
-        with _told(), self.engine.connect() as plain:
+        with told(), self.engine.connect() as plain:
             connection = plain.execution_options(heldout_writes=True)
             with connection.begin():
                 yield connection
@@ -136,7 +115,7 @@ class Database:
         except StorageError as error:
             raise StorageError(
                 f"the database {self.engine.url} cannot be used: {error}\n"
-                f"expected: {_EXPECTED}\ntry: {_HINT}"
+                f"expected: {EXPECTED}\ntry: {HINT}"
             ) from error
 
     def _upgrade(self) -> None:
@@ -144,9 +123,11 @@ class Database:
         from alembic.util import CommandError
 
         try:
-            with _told(), self.engine.connect() as plain:
+            with told(), self.engine.connect() as plain:
                 connection = plain.execution_options(heldout_writes=True)
                 with connection.begin():
+                    if self.name == "postgresql":
+                        _alone(connection)
                     command.upgrade(alembic_config(connection), "head")
         except CommandError as error:
             raise InputError(
@@ -167,6 +148,13 @@ class Database:
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
+
+
+def _alone(connection: Connection) -> None:
+    # Of servers that start at once on PostgreSQL one makes the tables, and the others wait until
+    # they are there, longer than for anything else; SQLite has one writer at a time anyway.
+    connection.execute(text("SET LOCAL lock_timeout = '10min'"))
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("heldout upgrade"))))
 
 
 def touch(connection: Connection) -> None:
@@ -199,79 +187,3 @@ def alembic_config(connection: Connection) -> Any:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
     return config
-
-
-def _engine(url: str, file: OpenedFile) -> Engine:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise InputError("a database URL that cannot be read", _EXPECTED, _HINT) from error
-    name = parsed.get_backend_name()
-    if name == "sqlite":
-        memory = parsed.database in (None, "", ":memory:")
-        if parsed.database and not memory and not parsed.database.startswith("file:"):
-            file.path = Path(parsed.database).absolute()
-        return _sqlite(url, file, memory)
-    if name != "postgresql":
-        raise InputError(f"a {name} database", _EXPECTED, _HINT)
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    try:
-        return create_engine(parsed, pool_size=10, max_overflow=20, pool_pre_ping=True,
-                             pool_timeout=5, connect_args={"connect_timeout": 5})  # fmt: skip
-    except (ImportError, NoSuchModuleError) as error:
-        raise MissingExtraError("psycopg", "postgres") from error
-
-
-def _sqlite(url: str, file: OpenedFile, memory: bool) -> Engine:
-    if memory:  # one connection, or each would see a database of its own
-        from sqlalchemy.pool import StaticPool
-
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-    else:
-        engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: Any) -> None:
-        # The driver would begin transactions late, after the first read; see `begin` below.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-                     f"busy_timeout={_BUSY_MS}"):  # fmt: skip
-            cursor.execute(f"PRAGMA {line}")
-        cursor.close()
-        file.note()  # after the first statement, which is what opens the file
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A transaction that reads first and then writes would fail at once, and not wait, when
-        # another one has written in between.
-        writes = connection.get_execution_options().get("heldout_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-_EXPECTED = "sqlite:///FILE or postgresql://USER@HOST/NAME"
-_HINT = "leave --database out for SQLite in the data folder"
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise StorageError(_first_line(error)) from error
-    except DatabaseError as error:
-        # Of the other errors only those that a damaged file brings are not a mistake of ours.
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
-            raise
-        raise StorageError(_first_line(error)) from error
-    except SQLAlchemyError as error:
-        if "QueuePool limit" in str(error) or "timeout" in str(error).lower():
-            raise StorageError("every connection to the database is in use") from error
-        raise
-
-
-def _first_line(error: DatabaseError) -> str:
-    return next(iter(str(error.orig).splitlines()), "the database cannot be reached")
