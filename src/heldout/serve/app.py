@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -37,6 +38,12 @@ ROUTES = (
 """Files in `routes`; their routers are asked in this order."""
 
 
+THREADS = 12
+"""Pages that are made at once. They take turns at one interpreter, so more of them make none of
+them faster, and all of them slow for who only wants a page that is kept; those that wait for the
+database need some to spare."""
+
+
 def make_site(settings: Settings) -> Site:
     """Open the database, bring it up to date, and load the library.
 
@@ -63,6 +70,7 @@ def create_app(site: Site) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = THREADS
         for start in site.starting:
             start()
         yield

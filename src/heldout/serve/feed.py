@@ -97,16 +97,19 @@ def calendar(site: Site, view: View) -> Calendar:
         StorageError: the database cannot be reached.
     """
 
+    stamp, counted = site.database.generation(), _counted(site)
+
+    def read() -> dict[str, int]:
+        with site.database.read() as connection:
+            return fetched.days(connection)
+
     def count() -> Calendar:
         own = Counter(i.date for i in site.library.items.values() if view.lets(i))
-        if not view.fetched:
-            return merged(own)
-        with site.database.read() as connection:
-            return merged(own, fetched.days(connection))
+        return merged(own, counted.get("days", stamp, read)) if view.fetched else merged(own)
 
     # One for each pair of filters, of which there are some sixty.
     name = f"calendar {view.package} {view.verdict}"
-    found: Calendar = _counted(site).get(name, site.database.generation(), count)
+    found: Calendar = counted.get(name, stamp, count)
     return found
 
 
