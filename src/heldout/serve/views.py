@@ -116,7 +116,8 @@ def view_of(asked: Mapping[str, str], packages: tuple[str, ...]) -> tuple[View, 
 
 
 def _page(text: str) -> int:
-    # `isdigit` alone lets superscripts through, which `int` does not read.
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:8]) <= _LARGEST_PAGE):
+    # `isdigit` alone lets superscripts through, which `int` does not read, nor thousands of digits.
+    good = text.isascii() and text.isdigit() and len(text) < 8
+    if not good or not 1 <= int(text) <= _LARGEST_PAGE:
         raise InputError(f"page {text[:20]!r}", "a number from 1 on", "?page=1")
     return int(text)

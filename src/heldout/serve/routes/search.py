@@ -83,7 +83,8 @@ def address_of(asked: Mapping[str, str], packages: tuple[str, ...]) -> tuple[Add
             expected = f"one of {', '.join(known[name])}"
             raise InputError(f"{name} {value[:60]!r}", expected, f"leave {name} out")
     number = asked.get("page", "").strip() or "1"
-    if not (number.isascii() and number.isdigit() and 1 <= int(number[:6]) <= 9999):
+    plain = number.isascii() and number.isdigit() and len(number) < 5
+    if not plain or int(number) < 1:
         raise InputError(f"page {number[:20]!r}", "a number from 1 on", "?page=1")
     q = " ".join(asked.get("q", "").replace("\0", " ")[: 2 * LONGEST].split())[:LONGEST].strip()
     return Address(q, **values), int(number)
