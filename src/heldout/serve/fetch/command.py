@@ -37,10 +37,10 @@ _EXAMPLE = 'heldout papers fetch "cat:cs.LG AND abs:generalization" --since 2026
 class Options:
     """Add new papers from arXiv and Hugging Face to the feed, as "not built"."""
 
-    query: Annotated[str, tyro.conf.Positional] = ""
+    query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="QUERY")] = ""
     """In arXiv's language: ti:, au:, abs:, cat:, all:, AND, OR, ANDNOT, brackets, "phrases". Of
     Hugging Face's daily papers those are kept that may fit it."""
-    since: str = ""
+    since: Annotated[str, tyro.conf.arg(metavar="DAY")] = ""
     """First day, YYYY-MM-DD (UTC): of submission on arXiv, of being listed on Hugging Face. Seven
     days ago when not given."""
     source: Literal["both", "arxiv", "huggingface"] = "both"

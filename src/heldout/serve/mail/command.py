@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         Options,
         args=list(arguments),
         prog="heldout serve digest",
-        description=f"{Options.__doc__}\n\n{EXIT_CODES}",
+        description=f"{cleandoc(Options.__doc__ or '')}\n\n{EXIT_CODES}",
     )
     try:
         return _run(options)
@@ -113,11 +114,16 @@ def _preview(site: Site, options: Options) -> int:
     from heldout.serve.mail.compose import preview
     from heldout.serve.mail.digest import issue
 
+    _warn_of_links(site)
     made = issue(site, options.period or "weekly", time.time())
     text, html = preview(site, made)
     print(f"Subject: {made.subject}\n\n{text.strip()}")
     if made.empty:
-        print("\nThere is nothing new, so this issue would not be sent.", file=sys.stderr)
+        since, until = _time(made.since), _time(made.until)
+        print(
+            f"\nNothing is new from {since} to {until}, so this issue would not be sent. What came "
+            "in the ten minutes before now is for the next one.", file=sys.stderr,
+        )  # fmt: skip
     if options.html:
         try:
             options.html.write_text(html, encoding="utf-8")
@@ -137,8 +143,7 @@ def _send(site: Site, options: Options) -> int:
 
     head = _letterhead(site)
     now = time.time()
-    if not site.settings.url:
-        print(f"HELDOUT_URL is not set: links lead to {site.settings.origin}.", file=sys.stderr)
+    _warn_of_links(site)
     with site.database.read() as connection:
         unseen = verdicts.unseen(connection, site.library)
     if unseen:
@@ -155,6 +160,11 @@ def _send(site: Site, options: Options) -> int:
             print(f"{made.name}: {made.subject}; {count} subscribers")
     outcome = _until_done(site, head, now + 60 * options.keep_trying)
     return _told(site, names, outcome)
+
+
+def _warn_of_links(site: Site) -> None:
+    if not site.settings.url:
+        print(f"HELDOUT_URL is not set: links lead to {site.settings.origin}.", file=sys.stderr)
 
 
 def _until_done(site: Site, head: Letterhead, until: float) -> Outcome:
