@@ -27,7 +27,7 @@ would write wrong yesterday young
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of all papers as they are written, with the number of papers that have each."""
+    """The words that may have been meant, with the number of papers that have each."""
 
     counts: Mapping[str, int]
     """Papers by word."""
@@ -46,7 +46,7 @@ class Vocabulary:
         lengths: dict[int, list[str]] = {}
         for word in kept[:most]:
             lengths.setdefault(len(word), []).append(word)
-        return cls(counts, lengths)
+        return cls({word: counts[word] for word in kept[:most]}, lengths)
 
     def near(self, word: str, most: int = 3) -> list[tuple[str, int]]:
         """Return known words that differ by one slip (two from eight letters on), nearest first.
