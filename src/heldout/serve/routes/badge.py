@@ -30,8 +30,10 @@ def prepare(site: Site) -> None:
 def line(site: Site, item: Item) -> str:
     """Return the line that shows a paper's badge in a README; empty where that cannot be."""
     address = f"{site.settings.origin}/papers/{item.key}"
-    links = site.parts.get(LINKS, lambda _: (f"{address}/badge.svg", address))(item.key)
-    return markdown(*links, item.counts) if links else ""
+    if LINKS not in site.parts:
+        return markdown(f"{address}/badge.svg", address, item.counts)
+    links: tuple[str, str] | None = site.parts[LINKS](item.key)
+    return markdown(links[0], links[1], item.counts) if links else ""
 
 
 @router.get("/papers/{key}/badge.svg")
