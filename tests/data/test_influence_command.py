@@ -69,7 +69,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers(language_folder, finished, tmp
     assert calls and not (tmp_path / "results.json").exists()
     monkeypatch.setattr(command, "query_directions", real)
     fitted = {p: p.stat().st_mtime_ns for p in (tmp_path / "factors").rglob("*") if p.is_file()}
+    before = json.loads((tmp_path / "peak_memory.json").read_text())["peak_gb"]
+    (tmp_path / "peak_memory.json").write_text(json.dumps({"peak_gb": before + 1000}))
     made = run(given)
+    assert made["peak_gb"] == before + 1000  # of all processes of a run, not of the last one
     assert all(p.stat().st_mtime_ns == t for p, t in fitted.items())
     np.testing.assert_array_equal(scores(tmp_path), scores(finished[0]))
     assert made["queries"] == finished[1]["queries"]

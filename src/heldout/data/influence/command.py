@@ -81,6 +81,8 @@ def run(options: Options, group: Group) -> None:
         if group.rank == 0:
             spent = (time.monotonic() - started) / 60
             print(f"{spent:6.1f} min  {peak_bytes() / 1e9:4.1f} GB  {text}", flush=True)
+            if (options.out / "run.json").exists():
+                _peak(options.out)
 
     setup = prepare(options, group.device)
     say(f"{len(setup.rows)} sequences, {len(setup.queries)} queries, {len(setup.layers)} layers")
@@ -216,13 +218,22 @@ def _report(
     )  # fmt: skip
     made = results(found, setup.tokenizer, options.top, options.seed, control)
     made["agreement"] = _agreement(here, source, files[0], every)
-    made["peak_gb"] = peak_bytes() / 1e9
+    made["peak_gb"] = _peak(out)
     made["settings"] = json.loads(json.dumps(asdict(options), default=str))
     made["versions"] = setup.about["versions"]
     made["layer_names"] = list(setup.layers)
     write_json(out / "results.json", made)
     write_page(made, out / "influence.html")
     here.say(f"written: {out / 'influence.html'} and results.json")
+
+
+def _peak(out: Path) -> float:
+    # In the folder, since a run may take several processes, of which the last only reports.
+    path = out / "peak_memory.json"
+    before = read_json(path)["peak_gb"] if path.exists() else 0.0
+    peak = max(float(before), peak_bytes() / 1e9)
+    write_json(path, {"peak_gb": peak})
+    return peak
 
 
 def _agreement(
