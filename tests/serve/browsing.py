@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 from sqlalchemy import insert
 
 from heldout.serve.fetch.entry import Entry
@@ -45,7 +45,33 @@ SIZES: Mapping[str, Any] = {"desktop": DESKTOP, "phone": PHONE}
 HOSTILE = "Robust <script>document.title='taken'</script><img src=x onerror=alert(1)> learning"
 FETCHED = "2611.20001"
 """A fetched paper whose title and abstract try to run a script."""
-_PATIENCE_MS = 15_000
+QUICK_PAPER = "benign_xor"
+"""Its claims are measured in earnest also where runs are `stalled`; it takes seconds."""
+_COMMAND = ["-m", "heldout.cli", "serve"]
+_STEPS = """
+import pathlib, sys, time
+slug, seeds = sys.argv[1], int(sys.argv[2])
+print("Plan", f"{slug}  a, b, c      {seeds} of {seeds}      0.01     0.01", sep="\\n", flush=True)
+for seed in range(seeds):
+    while not pathlib.Path(f"go{seed}").exists():
+        time.sleep(0.05)
+    print(f"{slug} group seed {seed}: 0.1 s", flush=True)
+"""
+_STALLED = f"""
+import sys
+from heldout.serve import app, command
+from heldout.serve.jobs import queue
+make_site = app.make_site
+def made(settings):
+    site = make_site(settings)
+    site.parts["run command"] = lambda wanted, folder: (
+        queue.command(wanted, folder) if wanted.slug == "{QUICK_PAPER}" else
+        [sys.executable, "-c", {_STEPS!r}, wanted.slug, str(wanted.seeds)])
+    return site
+app.make_site = made
+sys.exit(command.run(sys.argv[1:]))
+"""
+_PATIENCE_MS = 45_000  # of a machine on which much else goes on
 
 
 def browser_needed() -> None:
@@ -58,6 +84,7 @@ def browser_needed() -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     browser_needed()
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(
             executable_path=CHROMIUM, headless=True, args=list(FLAGS), chromium_sandbox=False
@@ -67,11 +94,20 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(data: Path, *arguments: str, **environment: str) -> Iterator[str]:
-    """Run `heldout serve` on a free port until the end; its log must not have an error."""
+def served(data: Path, *arguments: str, stalled: bool = False, **environment: str) -> Iterator[str]:
+    """Run `heldout serve` on a free port until the end; its log must not have an error.
+
+    Args:
+        data: its folder.
+        arguments: for it.
+        stalled: whether runs of all papers but one only say how far they are, and wait before
+            seed n for the file <data>/runs/<run>/go<n>.
+        environment: for it.
+    """
     own = {k: v for k, v in os.environ.items() if not k.startswith("HELDOUT_")}
     own |= {"HELDOUT_EMBEDDING_MODEL": "none", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "heldout.cli", "serve", "--port", "0", "--data", str(data)]
+    begin = ["-c", _STALLED] if stalled else _COMMAND
+    command = [sys.executable, *begin, "--port", "0", "--data", str(data)]
     data.mkdir(parents=True, exist_ok=True)
     log = data / "log.txt"
     with log.open("wb") as errors:
@@ -153,8 +189,13 @@ class Seen:
 
 @contextmanager
 def visit(
-    browser: Browser, origin: str, path: str | None = "/", *, size: str = "desktop",
-    statuses: Collection[int] = (), **options: Any,
+    browser: Browser,
+    origin: str,
+    path: str | None = "/",
+    *,
+    size: str = "desktop",
+    statuses: Collection[int] = (),
+    **options: Any,
 ) -> Iterator[Page]:
     """Open a page as a visitor who was never here; at the end nothing may have gone wrong."""
     given: dict[str, Any] = {
