@@ -2,7 +2,7 @@
 
 Marks: `one_paper` gives a site of one paper, behind a proxy, whose client starts nothing of what
 rooms do beside it; `sqlite_only` is for tests to which it is all the same where rows are kept,
-`postgres_only` for what only PostgreSQL does.
+`postgres_only` for what only PostgreSQL does; `draws` for those that need true figures.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from starlette.testclient import TestClient
 
 from heldout.serve.app import create_app
+from heldout.serve.figures import Figures
 from heldout.serve.items import Library
 from heldout.serve.settings import Settings, secret_of
 from heldout.serve.site import Site
@@ -39,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "one_paper: on a page of one paper")
     config.addinivalue_line("markers", "sqlite_only: it is the same on every database")
     config.addinivalue_line("markers", "postgres_only: what only PostgreSQL does")
+    config.addinivalue_line("markers", "draws: with figures as matplotlib makes them")
 
 
 def pytest_report_header() -> str:
@@ -62,6 +64,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def no_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process that loads a model beside every test; those of meaning set their own."""
     monkeypatch.setenv("HELDOUT_EMBEDDING_MODEL", "none")
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures that are there at once: to draw one takes a process seconds, for every page."""
+
+    def drawn(figures: Figures, slug: str, digest: str) -> None:
+        path = figures.path(slug, digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".json").write_text('"A figure."')
+        path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+
+    if not request.node.get_closest_marker("draws"):
+        monkeypatch.setattr(Figures, "_draw", drawn)
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +148,10 @@ def site(
     if request.node.get_closest_marker("one_paper"):
         settings, library = replace(settings, proxies=1), LIBRARY
         monkeypatch.setenv("HELDOUT_COMMENTS", "open")  # although it stands behind a proxy
-    yield Site(settings, database, library, secret_of(settings))
+    made = Site(settings, database, library, secret_of(settings))
+    yield made
+    if "figures" in made.parts:
+        made.parts["figures"].stop()
     database.close()
 
 

@@ -220,6 +220,8 @@ def test_names_cannot_leave_their_bibtex_field() -> None:
     assert re.search(r"author = \{[^{}]*\},\n", entry)
 
 
+@pytest.mark.draws
+@pytest.mark.sqlite_only
 def test_a_figure_is_drawn_once_by_another_process(client: TestClient, site: Site) -> None:
     digest = module.paper_page(site, SLUG).digest
     for _ in range(9):  # on a busy machine drawing takes longer than a visitor is let wait
@@ -238,6 +240,7 @@ def test_a_figure_is_drawn_once_by_another_process(client: TestClient, site: Sit
     assert json.loads(path.with_suffix(".json").read_text("utf-8"))
 
 
+@pytest.mark.draws
 def test_a_figure_that_cannot_be_drawn_is_not_asked_for_again(tmp_path: Path) -> None:
     drawn = Figures(tmp_path)
     assert drawn.ask("no_such_paper", "0")
@@ -249,6 +252,7 @@ def test_a_figure_that_cannot_be_drawn_is_not_asked_for_again(tmp_path: Path) ->
     assert not drawn.ask("wide_cnn", "0")
 
 
+@pytest.mark.draws
 def test_an_older_figure_goes_when_a_newer_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +311,7 @@ def test_draw_refuses_an_unknown_paper(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.draws
 def test_a_folder_that_cannot_be_written_does_not_keep_visitors_waiting(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("a file where the folder should be")
     drawn = Figures(tmp_path / "figures")
