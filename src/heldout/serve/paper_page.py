@@ -74,9 +74,10 @@ def paper_page(site: Site, slug: str) -> PaperPage:
         InputError: no such paper.
     """
     pages: dict[str, PaperPage] = site.parts.setdefault("paper pages", {})
-    lock = site.parts.setdefault("paper pages lock", threading.Lock())
     if slug not in pages:
-        with lock:  # records are large: of many visitors one reads them
+        locks: dict[str, threading.Lock] = site.parts.setdefault("paper pages' locks", {})
+        # Records are large: of many visitors one reads them, and nobody waits for another paper's.
+        with locks.setdefault(slug, threading.Lock()):
             if slug not in pages:
                 pages[slug] = _made(slug)
     return pages[slug]

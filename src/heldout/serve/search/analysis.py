@@ -133,13 +133,13 @@ def indexed(text: str) -> tuple[list[str], list[str]]:
     return stems, plains
 
 
-@lru_cache(maxsize=131072)
+@lru_cache(maxsize=32768)  # some ten megabytes
 def _of_chunk(chunk: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = list(words(chunk))
     return tuple(w.stem for w in found), tuple(w.plain for w in found)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def plain(token: str) -> str:
     """Return a word in small letters, without accents, cut to 40 characters.
 
@@ -151,7 +151,7 @@ def plain(token: str) -> str:
     return kept[:_LONGEST]
 
 
-@lru_cache(maxsize=131072)
+@lru_cache(maxsize=16384)
 def stem(small: str) -> str:
     """Return what words of one family share (Snowball's English rules, American spelling).
 
