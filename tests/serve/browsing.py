@@ -45,6 +45,11 @@ SIZES: Mapping[str, Any] = {"desktop": DESKTOP, "phone": PHONE}
 HOSTILE = "Robust <script>document.title='taken'</script><img src=x onerror=alert(1)> learning"
 FETCHED = "2611.20001"
 """A fetched paper whose title and abstract try to run a script."""
+MAIL = {
+    "HELDOUT_SMTP_HOST": "127.0.0.1", "HELDOUT_SMTP_PORT": "1", "HELDOUT_SMTP_SECURITY": "none",
+    "HELDOUT_MAIL_FROM": "Heldout <papers@example.org>",
+}  # fmt: skip
+"""A mail server that is never asked for anything."""
 QUICK_PAPER = "benign_xor"
 """Its claims are measured in earnest also where runs are `stalled`; it takes seconds."""
 _COMMAND = ["-m", "heldout.cli", "serve"]
