@@ -26,8 +26,8 @@ from heldout.serve.storage.database import Database
 
 _log = logging.getLogger(__name__)
 _WORDS_AT_ONCE = 20_000
-_VECTORS_AT_ONCE = 16
-_FLUSH = 256
+_AT_ONCE = 5000  # papers whose words are read before the first page
+_VECTORS_AT_ONCE, _FLUSH = 16, 256
 T = TypeVar("T")
 
 
@@ -63,10 +63,9 @@ class Engine:
         self._make_encoder = encoder
         self._own = {text.row: text for text in library_texts(library)}
         self.known: dict[int, int] | None = None  # stamps of all texts, by row, once looked at
-        self.ended = threading.Event()
+        self.ended, self._updating = threading.Event(), threading.Lock()
         self._failed = self._encoding = False
         self._threads: list[threading.Thread] = []
-        self._updating = threading.Lock()
         self._library_words()
 
     def start(self) -> None:
@@ -196,7 +195,8 @@ class Engine:
                 self.index.change(changed)
         except ValueError:
             _log.info("Another process keeps the search index up to date.")
-        self.vocabulary = Vocabulary.of(self.index.vocabulary())
+        if self.index.papers <= _AT_ONCE:  # of more it takes as long as a page may, in a thread
+            self.vocabulary = Vocabulary.of(self.index.vocabulary())
 
     def _texts(self, part: Sequence[int], wanted: dict[int, int]) -> Iterator[Text]:
         for row in part:
