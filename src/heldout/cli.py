@@ -24,6 +24,17 @@ _USAGE = """usage: heldout {audit,reproduce,serve,papers,where,cite} ...
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 fine, 1 gate exceeded, 2 bad input."""
+    try:
+        code = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `heldout ... | head`: the reader left; Python must not try to flush again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(_USAGE, end="")
@@ -70,9 +81,6 @@ def _list(verb: str, arguments: Sequence[str]) -> int:
     except InputError as error:
         print(f"heldout {verb}: {type(error).__name__}\n{error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # `heldout papers | head`: the reader left; Python must not try to flush again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

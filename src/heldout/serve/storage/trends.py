@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Integer,
@@ -74,7 +75,7 @@ def _hours(
 @cache
 def _counts() -> Any:
     # Put together once, which takes longer than to carry it out.
-    papers = bindparam("papers", expanding=True)
+    papers: BindParameter[Any] = bindparam("papers", expanding=True)
     return union_all(
         _count("vote", votes).where(votes.c.paper.in_(papers)),
         _count("comment", comments).where(

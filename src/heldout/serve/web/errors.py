@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -13,6 +15,7 @@ from heldout.serve.site import site_of
 from heldout.serve.storage.database import StorageError
 from heldout.serve.web.templating import page
 
+_LOG = logging.getLogger(__name__)
 _TITLES = {
     400: "That could not be read", 403: "Not allowed", 404: "No such page",
     405: "Not possible here", 408: "That took too long", 409: "Not now", 413: "Too long",
@@ -64,6 +67,7 @@ async def _input(request: Request, error: Exception) -> Response:
 
 
 async def _storage(request: Request, error: Exception) -> Response:
+    _LOG.warning("%s: %s", request.url.path, error)
     detail = (
         "The database cannot be reached, is locked or is full. Nothing that you sent was kept; "
         "papers that were shown before can still be read. Try again in a minute."
