@@ -58,12 +58,14 @@ def test_odd_encodings_are_read_or_refused(site: Site, client: TestClient) -> No
     assert comments_of(site)[0].text == "b"  # of two fields of one name the last
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("length", ["-1", "abc", "²", "9" * 5000, "1, 2", "0x10", "65537", " "])
 def test_lengths_that_cannot_be(length: str, client: TestClient) -> None:
     made = raw(client, b"a=b", **{"content-length": length})
     assert made.status_code == 413
 
 
+@pytest.mark.sqlite_only
 def test_a_body_without_an_end_is_cut(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read = 0
 
@@ -93,6 +95,7 @@ def test_a_body_without_an_end_is_cut(app: Any, monkeypatch: pytest.MonkeyPatch)
     assert asked(app, leaves, PAPER + "/vote")[0]["status"] == 400
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("host", "status"),
     [("evil.org", 421), ("127.0.0.1.evil.org", 421), ("evil.org:8000", 421), ("", 421),
@@ -129,6 +132,7 @@ def test_paths_lead_to_pages_only(path: str, app: Any) -> None:
     assert b"a" not in dict(start["headers"])
 
 
+@pytest.mark.sqlite_only
 def test_all_answers_have_the_headers(client: TestClient, app: Any) -> None:
     for made in (
         client.get("/"), client.get("/nothing"), client.head(PAPER), client.post(PAPER + "/vote"),
@@ -141,6 +145,7 @@ def test_all_answers_have_the_headers(client: TestClient, app: Any) -> None:
     assert "unsafe" not in headers.POLICY and "http:" not in headers.POLICY
 
 
+@pytest.mark.sqlite_only
 def test_an_error_within_says_nothing_of_the_machine(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

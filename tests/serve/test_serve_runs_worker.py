@@ -202,11 +202,10 @@ def test_when_the_server_stops_a_run_goes_on_with_the_next_start(site: Site) -> 
     assert texts(site, number)[0] == "asleep" and len(texts(site, number)) == 3
 
 
+@pytest.mark.sqlite_only  # it locks SQLite's file
 def test_a_locked_database_is_waited_for_and_nothing_is_lost(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if site.database.name != "sqlite":
-        pytest.skip("locks of SQLite's file")
     site.database.close()
     monkeypatch.setattr(engine_module, "BUSY_MS", 50)
     site = make_site(site.settings)

@@ -165,9 +165,8 @@ def test_a_restart_reads_what_is_on_disk(site: Site, monkeypatch: pytest.MonkeyP
     again.stop()
 
 
+@pytest.mark.sqlite_only
 def test_an_indexing_that_is_killed_is_taken_up_again(site: Site) -> None:
-    if site.database.name != "sqlite":
-        pytest.skip("the same for both databases")
     add(site, [(f"2602.{n:05d}", f"Paper {n} on wombats", "They dig. " * 40) for n in range(3000)])
     code = (
         "import sys; from pathlib import Path; from heldout.serve.items import Library\n"

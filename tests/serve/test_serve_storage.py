@@ -67,17 +67,17 @@ def test_a_database_that_another_program_has_locked_is_told(
     made.close()
 
 
-def test_a_newer_database_is_refused_and_a_wrong_url_named(tmp_path: Path) -> None:
-    made = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    made.upgrade()
-    with made.write() as connection:
+def test_a_newer_database_is_refused(site: Site) -> None:
+    with site.database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(InputError, match="upgrade Heldout"):
-        made.upgrade()
-    made.close()
-    for url in ("mysql://a/b", "nothing"):
-        with pytest.raises(InputError, match="sqlite:///FILE"):
-            Database(url)
+        site.database.upgrade()
+
+
+@pytest.mark.parametrize("url", ["mysql://a/b", "nothing"])
+def test_what_is_no_database_is_named(url: str) -> None:
+    with pytest.raises(InputError, match="sqlite:///FILE"):
+        Database(url)
 
 
 def test_the_application_starts_without_torch(tmp_path: Path) -> None:
