@@ -61,7 +61,7 @@ class Pages:
         most: bytes of all pages together.
     """
 
-    def __init__(self, most: int = 32 * 2**20) -> None:
+    def __init__(self, most: int = 24 * 2**20) -> None:
         self.most, self._size = most, 0
         self._pages: OrderedDict[Key, _Page] = OrderedDict()
         self._lock = threading.Lock()
