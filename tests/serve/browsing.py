@@ -38,6 +38,9 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-extensions", "--disable-default-apps", "--disable-dev-shm-usage",
+    # One process for all pages, since they are few and a core is what there is.
+    "--disable-site-isolation-trials", "--renderer-process-limit=1", "--no-zygote",
+    "--in-process-gpu",
 )  # fmt: skip
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}

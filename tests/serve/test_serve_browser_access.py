@@ -17,7 +17,6 @@ from .browsing import (
     MAIL,
     PHONE,
     QUICK_PAPER,
-    SIZES,
     answered,
     browser,
     focused,
@@ -32,8 +31,14 @@ __all__ = ["browser"]
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-OF_COLOR = ("color-contrast", "link-in-text-block")
-"""Rules that a color scheme can break; no other one can, so the rest runs once for each size."""
+SLOW = pytest.mark.slow
+LOOKS = [
+    ("desktop", "light"),
+    ("phone", "dark"),
+    # What a size and what a scheme can break, the two above show.
+    pytest.param("desktop", "dark", marks=SLOW),
+    pytest.param("phone", "light", marks=SLOW),
+]
 PAGES = {
     "feed": "/",
     "trending": "/?sort=trending",
@@ -65,53 +70,43 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-def axe(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
-    """Return what axe-core finds: with `rules`, by these only."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE)
-    only: dict[str, Any] = {"type": "rule", "values": list(rules)}
-    chosen = only if rules else {"type": "tag", "values": TAGS}
-    options = {"resultTypes": ["violations"], "runOnly": chosen}
+def examined(page: Page) -> list[str]:
+    """Return what axe-core finds on the page that is shown, and what makes it too wide."""
+    page.evaluate(AXE)
+    options = {"resultTypes": ["violations"], "runOnly": {"type": "tag", "values": TAGS}}
     found = page.evaluate(f"axe.run(document, {json.dumps(options)})")
-    assert rules or len(found["passes"]) > 15  # it did look
-    return [
+    assert len(found["passes"]) > 15  # it did look
+    wrong = [
         f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary']}"
         for one in found["violations"]
         for node in one["nodes"]
     ]
+    return wrong + [f"sideways: {text}" for text in sideways(page)]
 
 
-def examined(page: Page) -> list[str]:
-    """Return what is wrong with the page that is shown, in both color schemes."""
-    found = axe(page)
-    page.emulate_media(color_scheme="dark")
-    found += [f"dark: {text}" for text in axe(page, OF_COLOR)]
-    page.emulate_media(color_scheme="light")
-    return found + [f"sideways: {text}" for text in sideways(page)]
-
-
-@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
 def test_axe_finds_nothing_and_no_page_scrolls_sideways(
-    browser: Browser, origin: str, size: str
+    browser: Browser, origin: str, size: str, scheme: str
 ) -> None:
     found: dict[str, list[str]] = {}
     statuses = (400, 404)
-    with visit(browser, origin, None, size=size, statuses=statuses, bypass_csp=True) as page:
+    options: dict[str, Any] = {"size": size, "color_scheme": scheme, "bypass_csp": True}
+    with visit(browser, origin, None, statuses=statuses, **options) as page:
         for name, path in PAGES.items():
             answered(page.goto(path), statuses)
             if wrong := examined(page):
-                found[f"{size}: {name}"] = wrong
+                found[name] = wrong
         page.goto("/papers/wide_cnn")
         for details in page.locator("details:visible").all():
             details.evaluate("one => { one.open = true; }")
         if wrong := examined(page):
-            found[f"{size}: unfolded"] = wrong
+            found["unfolded"] = wrong
         page.goto("/papers/ngame")
         page.get_by_label("Your comment").fill("*Before*")
         page.get_by_role("button", name="Preview").click()
         expect(page.get_by_role("heading", name="Preview")).to_be_visible()
         if wrong := examined(page):
-            found[f"{size}: preview"] = wrong
+            found["preview"] = wrong
     assert not found, json.dumps(found, indent=1)
 
 

@@ -9,6 +9,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// After the back button, filters say what the list shows, and not what was chosen last.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const form of document.querySelectorAll("form.filters")) form.reset();
+});
+
 // Buttons that copy what they stand beside.
 for (const button of document.querySelectorAll("button[data-copy]")) {
   if (!navigator.clipboard) break;  // only pages from this machine or over https have one
