@@ -133,8 +133,10 @@ def _serve(options: Options) -> int:
     try:
         from heldout.serve.app import create_app, make_site
         from heldout.serve.jobs.stream import streams_of
+        from heldout.serve.web.arenas import few_arenas
         from heldout.serve.web.patience import Impatient
 
+        few_arenas()
         settings = _settings(options, listening.getsockname()[1])
         site = make_site(settings)
         app = create_app(site)
