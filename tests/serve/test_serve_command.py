@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from heldout.cli import main
+from heldout.serve import command
 from heldout.serve import settings as settings_module
 from heldout.serve.jobs.stream import events, streams_of
 from heldout.serve.site import Site
@@ -87,6 +88,26 @@ def test_a_port_that_is_taken_or_none(capsys: pytest.CaptureFixture[str], tmp_pa
     code, told = said(capsys, "--port", "abc")
     assert code == 2 and "abc" in told
     assert list(tmp_path.iterdir()) == []  # nothing was made for a page that never was
+
+
+def test_answers_of_two_writes_do_not_wait_for_an_acknowledgement() -> None:
+    # As uvicorn does it: an asyncio server on a socket that listens.
+    async def without_delay() -> list[int]:
+        found: list[int] = []
+
+        def visited(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            made = writer.get_extra_info("socket")
+            found.append(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listening = command._listen("127.0.0.1", 0)
+        async with await asyncio.start_server(visited, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            await reader.read()
+            writer.close()
+        return found
+
+    assert all(asyncio.run(without_delay()))
 
 
 @pytest.mark.parametrize("host", ["203.0.113.9", "", "a b", "x" * 70, "\u2028", "[::1", "a/b"])
