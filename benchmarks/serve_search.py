@@ -94,6 +94,7 @@ def quality() -> dict[str, Any]:
 def speed(papers: int, encoded: int) -> dict[str, Any]:
     """Indexing, restart, memory and the times of whole searches."""
     from _search_engines import resident_mb, size_mb, tails
+    from _serve_world import vectors
     from made_up_papers import made_up
 
     from heldout.serve import search
@@ -123,7 +124,7 @@ def speed(papers: int, encoded: int) -> dict[str, Any]:
         found["unchanged_s"], _ = _timed(engine.update_words)
         if engine.load_encoder():
             found["encoder_mb"] = _memory_of(engine.encoder._process.pid)
-            found["encode_per_s"] = _vectors(engine, encoded)
+            found["encode_per_s"] = vectors(engine, encoded)
         engine.stop()
         found["restart_s"], engine = _timed(
             lambda: Engine(site.database, site.library, where, encoder_of())
@@ -137,29 +138,6 @@ def speed(papers: int, encoded: int) -> dict[str, Any]:
         search.engine_of(site).stop()
         site.database.close()
     return {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items()}
-
-
-def _vectors(engine: Any, encoded: int) -> float:
-    # Real ones for some papers, and those with noise for the others.
-    import numpy as np
-
-    known = engine.known
-    rows = sorted(r for r in known if r > 0)
-    some = rows[:encoded]
-    engine.known = {r: known[r] for r in some} | {r: s for r, s in known.items() if r < 0}
-    seconds, count = _timed(engine.update_vectors)
-    engine.known = known
-    store = engine.vectors
-    real = store._matrix[[store._places[r, -1] for r in some]]
-    rng = np.random.default_rng(0)
-    rest = rows[encoded:]
-    for start in range(0, len(rest), 10_000):
-        part = rest[start : start + 10_000]
-        made = real[rng.integers(len(real), size=len(part))]
-        made = made + 0.03 * rng.standard_normal(made.shape, dtype=np.float32)
-        made /= np.linalg.norm(made, axis=1, keepdims=True)
-        store.add([(r, -1) for r in part], [known[r] for r in part], made)
-    return count / seconds
 
 
 def _searches(site: Any, engine: Any) -> dict[str, Any]:
