@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from heldout.core.errors import InputError
 from heldout.serve.site import Site
@@ -22,6 +25,34 @@ from heldout.serve.storage.tables import metadata, votes
 def count(site: Site) -> int:
     with site.database.read() as connection:
         return connection.execute(select(func.count()).select_from(votes)).scalar_one()
+
+
+def test_a_change_of_this_process_is_known_to_all_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, read, asked, go = site.database, site.database.read, threading.Event(), threading.Event()
+    before = base.generation()
+    with base.write():
+        pass
+
+    @contextmanager
+    def slow() -> Iterator[Connection]:
+        with read() as connection:
+            if threading.current_thread() is slower:
+                asked.set()
+                assert go.wait(10)
+            yield connection
+
+    monkeypatch.setattr(base, "read", slow)
+    slower = threading.Thread(target=base.generation)
+    slower.start()
+    try:
+        assert asked.wait(10)
+        assert base.generation() == before + 1  # although another one is asking just now
+    finally:
+        go.set()
+        slower.join()
+    assert base.generation() == before + 1
 
 
 def test_migrations_make_the_tables_as_they_are_declared(site: Site) -> None:

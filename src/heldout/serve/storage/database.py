@@ -40,7 +40,7 @@ class Database:
         self.engine = open_engine(url, self._file)
         self.name = self.engine.dialect.name
         self._lock = threading.Lock()
-        self._generation, self._read_at = -1, 0.0
+        self._generation, self._read_at, self._changes = -1, 0.0, 0
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -74,6 +74,7 @@ class Database:
         if visible:
             with self._lock:
                 self._read_at = 0.0
+                self._changes += 1
 
     def _check(self) -> None:
         if said := self._file.lost():
@@ -89,17 +90,23 @@ class Database:
         with self._lock:
             if now - self._read_at < _FRESH_S:
                 return self._generation
-            self._read_at = now  # before the query: of many requests one asks
+            if self._read_at:
+                self._read_at = now  # old and not wrong: of many requests one asks
+            changes = self._changes
         try:
             with self.read() as connection:
                 found = connection.execute(
                     select(state.c.value).where(state.c.name == "generation")
                 ).scalar()
         except StorageError:
-            return self._generation
+            with self._lock:
+                self._read_at = now
+                return self._generation
+        number = int(found or 0)
         with self._lock:
-            self._generation = int(found or 0)
-            return self._generation
+            if changes == self._changes:  # else it may be the number of before
+                self._generation, self._read_at = number, now
+        return number
 
     def upgrade(self) -> None:
         """Make the tables, or bring those of an older version up to date.
