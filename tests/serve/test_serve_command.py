@@ -19,8 +19,10 @@ import pytest
 from heldout.cli import main
 from heldout.serve import command
 from heldout.serve import settings as settings_module
-from heldout.serve.jobs.stream import events, streams_of
+from heldout.serve.app import create_app
+from heldout.serve.jobs.stream import events
 from heldout.serve.site import Site
+from heldout.serve.web.headers import Guarded
 
 MAIN = """
 import atexit, sys
@@ -280,5 +282,49 @@ def test_a_page_that_stops_ends_its_streams(site: Site) -> None:
             found.append(text)
         return found
 
-    streams_of(site).ending = True
+    site.ending = True
     assert asyncio.run(asyncio.wait_for(told(), 20)) == ["retry: 2000\n\n"]
+
+
+def test_who_waits_for_a_figure_does_not_hold_up_the_stop(
+    tmp_path: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    process, where = started(tmp_path / "a")
+    processes.append(process)
+    visitors = [http.client.HTTPConnection(where, timeout=60) for _ in range(3)]
+    for visitor, slug in zip(visitors, ("wide_cnn", "data_diet", "benign_xor"), strict=True):
+        visitor.request("GET", f"/papers/{slug}/figure.svg")
+    probe = http.client.HTTPConnection(where, timeout=60)
+    probe.request("GET", "/healthz")
+    assert probe.getresponse().read()
+    process.send_signal(signal.SIGTERM)
+    assert [visitor.getresponse().status for visitor in visitors] == [503] * 3
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and not err, err
+
+
+def test_an_answer_that_the_stop_cuts_off_is_a_page_and_one_line_in_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def slow(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    sent: list[Any] = []
+
+    async def cut_off() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "GET", "path": "/a\nb", "query_string": b"",
+            "headers": [(b"host", b"127.0.0.1")], "app": create_app(site),
+            "server": ("127.0.0.1", 80), "scheme": "http",
+        }  # fmt: skip
+        task = asyncio.ensure_future(Guarded(slow, site.settings)(scope, slow, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    asyncio.run(cut_off())
+    assert sent[0]["status"] == 503 and b"being stopped" in sent[1]["body"]
+    assert [one.getMessage() for one in caplog.records] == [r"cut off by the stop: GET '/a\nb'"]

@@ -132,7 +132,6 @@ def _serve(options: Options) -> int:
     listening = _listen(options.host, options.port)
     try:
         from heldout.serve.app import create_app, make_site
-        from heldout.serve.jobs.stream import streams_of
         from heldout.serve.web.arenas import few_arenas
         from heldout.serve.web.patience import Impatient
 
@@ -149,7 +148,7 @@ def _serve(options: Options) -> int:
         server = uvicorn.Server(config)
 
         def leave(number: int, frame: Any) -> None:
-            streams_of(site).ending = True
+            site.ending = True
             uvicorn.Server.handle_exit(server, number, frame)
 
         server.handle_exit = leave  # type: ignore[method-assign, assignment]

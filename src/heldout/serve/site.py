@@ -31,6 +31,8 @@ class Site:
     """Called once when it stops."""
     parts: dict[str, Any] = field(default_factory=dict)
     """What a room keeps for itself, by its name: the search index, the worker of jobs."""
+    ending: bool = False
+    """Whether the page is about to stop, which no answer that waits for something may hold up."""
 
 
 def site_of(request: Request) -> Site:

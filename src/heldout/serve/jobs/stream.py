@@ -46,8 +46,6 @@ class Streams:
     """By network."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while counting."""
-    ending: bool = False
-    """Whether the page is about to stop, which none may hold up; browsers come back later."""
 
     def enter(self, who: str) -> bool:
         """Count one more; False when that would be too many."""
@@ -111,7 +109,7 @@ async def events(site: Site, number: int, after: int) -> AsyncIterator[str]:
     """
     yield f"retry: {_BACK_MS}\n\n"
     until, beat, told = time.monotonic() + LONGEST_S, time.monotonic(), ""
-    while time.monotonic() < until and not streams_of(site).ending:
+    while time.monotonic() < until and not site.ending:  # browsers come back
         try:
             state, over, lines = await asyncio.to_thread(_news, site, number, after)
         except StorageError:

@@ -55,6 +55,8 @@ async def figure(request: Request, slug: str) -> Response:
             cached = "public, max-age=31536000, immutable" if lasting else "no-cache"
             headers = {"content-security-policy": POLICY, "cache-control": cached}
             return Response(path.read_bytes(), media_type="image/svg+xml", headers=headers)
+        if site.ending or await request.is_disconnected():
+            break  # nobody may wait for it, or nobody does
         await asyncio.sleep(0.1)
     raise HTTPException(503, "The figure could not be drawn yet.", {"retry-after": "30"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from heldout.serve.settings import Settings
 from heldout.serve.web.errors import problem
 
+_LOG = logging.getLogger(__name__)
+CUT_OFF = "The page is being stopped. Please come back in a moment."
 UNFORESEEN = "An error that was not foreseen. The operator's log has it."
 """All that a visitor learns of an error within."""
 LARGEST_BODY = 64 * 1024
@@ -66,6 +69,11 @@ class Guarded:
         body = _Body(receive, self._with_headers(send))
         try:
             await self.app(scope, body.receive, body.send)
+        except asyncio.CancelledError:  # the page stops, and has waited for this answer
+            _LOG.warning("cut off by the stop: %s %r", scope["method"], scope["path"])
+            if not body.answered:
+                made = problem(Request(scope), 503, CUT_OFF)
+                await made(scope, receive, body.send)
         except Exception:
             # Answered here, since outside of this the page would go without the headers.
             if not body.answered:
