@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from heldout.serve.web.errors import add_errors
 from heldout.serve.web.headers import Guarded
 from heldout.serve.web.kept import Kept
 
+_LOG = logging.getLogger(__name__)
 ROUTES = (
     "assets",
     "api",
@@ -61,11 +63,21 @@ def make_site(settings: Settings) -> Site:
         raise
 
 
+def _end(site: Site) -> None:
+    site.leave()
+    for stop in reversed(site.stopping):
+        try:
+            stop()
+        except Exception:  # what is left must end all the same
+            _LOG.exception("a part of the page could not be stopped")
+    site.database.close()
+
+
 def create_app(site: Site) -> FastAPI:
     """Return the ASGI application of a site.
 
     Each file in `routes` may have a function `prepare(site)`, which is called here and can add to
-    `site.starting` and `site.stopping`.
+    `site.starting`, `site.leaving` and `site.stopping`.
     """
 
     @asynccontextmanager
@@ -73,10 +85,10 @@ def create_app(site: Site) -> FastAPI:
         current_default_thread_limiter().total_tokens = THREADS
         for start in site.starting:
             start()
-        yield
-        for stop in reversed(site.stopping):
-            stop()
-        site.database.close()
+        try:
+            yield
+        finally:  # also when the server itself is broken off
+            _end(site)
 
     app = FastAPI(
         title="Heldout",

@@ -20,8 +20,6 @@ from heldout.core.errors import HeldoutError, InputError, MissingExtraError
 
 OTHERS = ("digest", "moderate")
 """Words after `heldout serve` that are commands of their own."""
-STOPPING_S = 3
-"""Seconds in which answers on their way may end once the page is to stop."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,7 @@ def _serve(options: Options) -> int:
     try:
         from heldout.serve.app import create_app, make_site
         from heldout.serve.web.arenas import few_arenas
+        from heldout.serve.web.leaving import STOPPING_S, Leaving
         from heldout.serve.web.patience import Impatient
 
         few_arenas()
@@ -145,13 +144,7 @@ def _serve(options: Options) -> int:
             timeout_keep_alive=5, limit_concurrency=500, h11_max_incomplete_event_size=16 * 1024,
             timeout_graceful_shutdown=STOPPING_S,
         )  # fmt: skip
-        server = uvicorn.Server(config)
-
-        def leave(number: int, frame: Any) -> None:
-            site.ending = True
-            uvicorn.Server.handle_exit(server, number, frame)
-
-        server.handle_exit = leave  # type: ignore[method-assign, assignment]
+        server = Leaving(config, site)
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         return 0

@@ -74,13 +74,17 @@ class Figures:
         self._asked.put((slug, digest))
         return True
 
-    def stop(self) -> None:
-        """Stop, also in the middle of a figure."""
+    def ask_to_stop(self) -> None:
+        """Begin to stop, also in the middle of a figure."""
         with self._lock:
             self._stopped.set()
             if self._process is not None:
                 self._process.kill()
         self._asked.put(_STOP)
+
+    def stop(self) -> None:
+        """Stop."""
+        self.ask_to_stop()
         if self._thread is not None:
             self._thread.join(timeout=5)
 

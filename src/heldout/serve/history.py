@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from heldout.serve.items import Item
@@ -40,15 +41,19 @@ def part(site: Site, item: Item) -> dict[str, Any]:
         return {"history": verdicts.history(connection, item.key)}
 
 
-def remember(site: Site) -> int:
+def remember(site: Site, ended: Callable[[], bool] = lambda: False) -> int:
     """Keep what is new, and return how many verdicts that were.
+
+    Args:
+        site: the site.
+        ended: whether the page is to stop; then nothing is kept, and the next start finds it.
 
     Raises:
         StorageError: the database cannot be written.
     """
     with site.database.read() as connection:
-        rows = verdicts.unseen(connection, site.library)
-    if not rows:
+        rows = verdicts.unseen(connection, site.library, ended)
+    if not rows or ended():
         return 0
     with site.database.write() as connection:
         return verdicts.keep(connection, rows, time.time())
@@ -56,6 +61,6 @@ def remember(site: Site) -> int:
 
 def _remember(site: Site) -> None:
     try:
-        remember(site)
+        remember(site, lambda: site.ending)
     except StorageError as error:
         _LOG.warning("The history of verdicts was not brought up to date: %s", error)

@@ -28,11 +28,20 @@ class Site:
     starting: list[Callable[[], Any]] = field(default_factory=list)
     """Called once when the page starts, in order."""
     stopping: list[Callable[[], Any]] = field(default_factory=list)
-    """Called once when it stops."""
+    """Called once when it stops; these may wait for what ends."""
+    leaving: list[Callable[[], Any]] = field(default_factory=list)
+    """Called once before, while the last answers are on their way; these ask, and wait for nothing.
+    So what goes on beside ends at the same time, and not one after the other."""
     parts: dict[str, Any] = field(default_factory=dict)
     """What a room keeps for itself, by its name: the search index, the worker of jobs."""
     ending: bool = False
     """Whether the page is about to stop, which no answer that waits for something may hold up."""
+
+    def leave(self) -> None:
+        """Ask all that goes on beside the answers to end; a second time does nothing."""
+        self.ending = True
+        while self.leaving:
+            self.leaving.pop()()
 
 
 def site_of(request: Request) -> Site:

@@ -109,7 +109,7 @@ def end(pid: int, grace: float, reaped: Callable[[], object] = lambda: None) -> 
         grace: seconds.
         reaped: called while waiting; collects the leader's exit code where it is our child.
     """
-    for what, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 2.0)):
+    for what, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 1.0)):
         until = time.monotonic() + seconds
         try:
             os.killpg(pid, what)

@@ -172,10 +172,14 @@ def begin(site: Site, command: Command | None = None) -> None:
         worker.start()
 
 
+def ask_to_finish(site: Site) -> None:
+    """Begin to end a site's workers, without waiting for it."""
+    for worker in site.parts.get("workers", ()):
+        worker.ask_to_stop()
+
+
 def finish(site: Site) -> None:
     """End a site's workers."""
-    workers: list[Worker] = site.parts.pop("workers", [])
-    for worker in workers:
-        worker.ask_to_stop()
-    for worker in workers:
+    ask_to_finish(site)
+    for worker in site.parts.pop("workers", ()):
         worker.stop()

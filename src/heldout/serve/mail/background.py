@@ -20,6 +20,7 @@ _LOG = logging.getLogger(__name__)
 _EVERY_S = 10.0
 _TIDY_S = 3600.0
 _KEPT_S = 90 * 86400.0
+_AT_HAND_S = 3.0
 _PAUSE_S, _LONGEST_PAUSE_S = 30.0, 3600.0
 
 
@@ -91,12 +92,16 @@ class Sender:
         """Look at once whether something is due."""
         self._woken.set()
 
-    def stop(self) -> None:
-        """End after the message at hand; one that takes longer than some seconds is broken off."""
+    def ask_to_stop(self) -> None:
+        """Begin to end, without waiting for it."""
         self._stop.set()
         self._woken.set()
+
+    def stop(self) -> None:
+        """End after the message at hand; one that takes longer than some seconds is broken off."""
+        self.ask_to_stop()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(_AT_HAND_S)
 
     def _work(self) -> None:
         pauses = 0

@@ -35,6 +35,7 @@ _NONE = "There is no such paper here."
 
 def prepare(site: Site) -> None:
     """Let the drawing of figures end with the page."""
+    site.leaving.append(lambda: figures(site).ask_to_stop())
     site.stopping.append(lambda: figures(site).stop())
 
 

@@ -41,6 +41,7 @@ def prepare(site: Site) -> None:
     """Let workers start and end with the page, and papers offer their runs."""
     limits_of(site)
     site.starting.append(lambda: worker.begin(site))
+    site.leaving.append(lambda: worker.ask_to_finish(site))
     site.stopping.append(lambda: worker.finish(site))
     site.parts.setdefault("paper parts", []).append(form_part)
 

@@ -54,6 +54,7 @@ def prepare(site: Site) -> None:
     sender = Sender(site, head, periods.wanted(os.environ))
     site.parts["mail"] = sender
     site.starting.append(sender.start)
+    site.leaving.append(sender.ask_to_stop)
     site.stopping.append(sender.stop)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,22 @@ def remember(connection: Connection, library: Library, now: float) -> int:
     return keep(connection, unseen(connection, library), now)
 
 
-def unseen(connection: Connection, library: Library) -> list[dict[str, Any]]:
+def unseen(
+    connection: Connection, library: Library, ended: Callable[[], bool] = lambda: False
+) -> list[dict[str, Any]]:
     """Return rows for the shipped records that are not kept yet.
 
     Cost: 4 kB of every record, and the whole of those that are new.
+
+    Args:
+        connection: to read with.
+        library: whose records.
+        ended: whether nobody waits for them any more; then some may be missing.
     """
     columns = (verdicts.c.slug, verdicts.c.claim, verdicts.c.code_hash, verdicts.c.verdict)
     known = {tuple(row) for row in connection.execute(select(*columns))}
-    return [row for row in _rows(library, known) if row is not None]
+    found = (row for row in _rows(library, known) if row is not None)
+    return list(takewhile(lambda _: not ended(), found))
 
 
 def keep(connection: Connection, rows: list[dict[str, Any]], now: float) -> int:
