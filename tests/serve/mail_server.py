@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
 from sqlalchemy import insert, select
 
 from heldout.serve.app import make_site
 from heldout.serve.items import Library
 from heldout.serve.mail.background import make_issue
 from heldout.serve.mail.compose import Letterhead, letterhead
-from heldout.serve.mail.sending import Outcome, Pace, send_due
+from heldout.serve.mail.pace import Outcome, Pace
+from heldout.serve.mail.sending import send_due
 from heldout.serve.settings import Mail, Settings
 from heldout.serve.site import Site
 from heldout.serve.storage.database import Database
@@ -40,6 +42,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.mails: list[tuple[str, EmailMessage]] = []
         self.asked: list[str] = []
+        self.open: set[int] = set()
         self.rcpt: Callable[[str], str | None] = lambda _: None
         self.data: Callable[[str], str | None] = lambda _: None
 
@@ -72,19 +75,51 @@ class Mailbox:
     def counts(self) -> Counter[str]:
         return Counter(to for to, _ in self.mails)
 
-    def wait(self, count: int, seconds: float = 20.0) -> None:
+    def idle(self) -> None:
+        """Wait until everybody has left, and so until what the dead have sent is dealt with."""
+        until = time.monotonic() + 120
+        while self.open and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not self.open
+
+    def wait(self, count: int, seconds: float = 120.0) -> None:
         until = time.monotonic() + seconds
         while len(self.mails) < count and time.monotonic() < until:
             time.sleep(0.02)
         assert len(self.mails) >= count, f"{len(self.mails)} mails instead of {count}"
 
 
+class _Counted(SMTP):
+    # Of a connection that becomes a secret one the beginning is told twice.
+    def connection_made(self, transport: Any) -> None:
+        self.event_handler.open.add(id(self))
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.event_handler.open.discard(id(self))
+
+
+class _Controller(Controller):
+    # On a socket that is bound already: a port that was only found free may be another's by now.
+    def __init__(self, mailbox: Mailbox, bound: socket.socket, **options: Any) -> None:
+        self.bound = bound
+        host, port = bound.getsockname()
+        super().__init__(mailbox, hostname=host, port=port, ready_timeout=120.0, **options)
+
+    def factory(self) -> SMTP:
+        return _Counted(self.handler, **self.SMTP_kwargs)
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self.bound, ssl=self.ssl_context)
+
+
 @contextmanager
 def serving(mailbox: Mailbox, **options: Any) -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port, **options)
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    port = int(bound.getsockname()[1])
+    controller = _Controller(mailbox, bound, **options)
     controller.start()
     try:
         yield port

@@ -16,7 +16,8 @@ from typing import Any
 
 import tyro
 
-from heldout.core.errors import HeldoutError, InputError, MissingExtraError
+from heldout.core.errors import InputError
+from heldout.serve.exits import exit_code
 
 OTHERS = ("digest", "moderate")
 """Words after `heldout serve` that are commands of their own."""
@@ -51,28 +52,16 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command; returns 0, 1 when something is missing or out of reach, 2 for bad input."""
-    try:
-        if arguments and arguments[0] in OTHERS:
-            return _other(arguments[0], arguments[1:])
-        said = cleandoc(Options.__doc__ or "")
-        options = tyro.cli(Options, args=list(arguments), prog="heldout serve", description=said)
-        with _stopped_gently():
-            return _export(options) if options.static else _serve(options)
-    except SystemExit as error:
-        return int(error.code or 0)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    except InputError as error:
-        print(f"heldout serve: {type(error).__name__}\n{error}", file=sys.stderr)
-        return 2
-    except HeldoutError as error:
-        print(f"heldout serve: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        name = (error.name or "a package").partition(".")[0]
-        print(f"heldout serve: {MissingExtraError(name, 'serve')}", file=sys.stderr)
-        return 1
+    return exit_code("heldout serve", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] in OTHERS:
+        return _other(arguments[0], arguments[1:])
+    said = cleandoc(Options.__doc__ or "")
+    options = tyro.cli(Options, args=list(arguments), prog="heldout serve", description=said)
+    with _stopped_gently():
+        return _export(options) if options.static else _serve(options)
 
 
 @contextmanager

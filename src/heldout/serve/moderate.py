@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from heldout.core.errors import HeldoutError, InputError
+from heldout.core.errors import InputError
+from heldout.serve.exits import exit_code
 from heldout.serve.settings import from_environment
 from heldout.serve.storage import comments
 from heldout.serve.storage.database import Database
@@ -33,29 +34,22 @@ def run(arguments: Sequence[str]) -> int:
         0, 1 when there is no such comment or author, or the database cannot be reached, 2 when the
         command cannot be read.
     """
+    return exit_code("heldout serve moderate", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    asked = _parser().parse_args(list(arguments))
+    settings = from_environment(os.environ, data=asked.data, database=asked.database)
+    if not settings.database and not (settings.data / "heldout.db").exists():
+        raise InputError(
+            f"folder {settings.data}, without a database", "the page's data folder", "--data DIR"
+        )
+    database = Database(settings.database_url)
     try:
-        asked = _parser().parse_args(list(arguments))
-    except SystemExit as error:
-        return int(error.code or 0)
-    try:
-        settings = from_environment(os.environ, data=asked.data, database=asked.database)
-        if not settings.database and not (settings.data / "heldout.db").exists():
-            raise InputError(
-                f"folder {settings.data}, without a database", "the page's data folder",
-                "--data DIR",
-            )  # fmt: skip
-        database = Database(settings.database_url)
-        try:
-            database.upgrade()
-            return _done(database, asked)
-        finally:
-            database.close()
-    except InputError as error:
-        print(f"heldout serve moderate: {type(error).__name__}\n{error}", file=sys.stderr)
-        return 2
-    except HeldoutError as error:
-        print(f"heldout serve moderate: {error}", file=sys.stderr)
-        return 1
+        database.upgrade()
+        return _done(database, asked)
+    finally:
+        database.close()
 
 
 def _done(database: Database, asked: argparse.Namespace) -> int:

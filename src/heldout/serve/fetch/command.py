@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from heldout.core.errors import HeldoutError, InputError, MissingExtraError
+from heldout.core.errors import InputError
+from heldout.serve.exits import exit_code
 from heldout.serve.fetch.report import Report, counted, without_password
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ reached, or broke off (what was stored stays; the same command goes on from ther
 _DAYS = 7
 _ANNOUNCED_AFTER = 4  # days from submission to arXiv's list, over a long weekend
 _EXAMPLE = 'heldout papers fetch "cat:cs.LG AND abs:generalization" --since 2026-11-01'
+_NAME = "heldout papers fetch"
+_STOPPED = "Stopped. What was stored stays; the same command goes on."
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,9 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `heldout papers fetch` and return the exit code; see `EXIT_CODES`."""
-    options = tyro.cli(
-        Options,
-        args=list(arguments),
-        prog="heldout papers fetch",
-        description=f"{Options.__doc__}\n\n{EXIT_CODES}",
-    )
-    try:
-        return _run(options, arguments)
-    except HeldoutError as error:
-        print(f"heldout papers fetch: {type(error).__name__}\n{error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError | MissingExtraError) else 1
-    except KeyboardInterrupt:
-        print("Stopped. What was stored stays; the same command goes on.", file=sys.stderr)
-        return 130
+    said = f"{Options.__doc__}\n\n{EXIT_CODES}"
+    read = partial(tyro.cli, Options, args=list(arguments), prog=_NAME, description=said)
+    return exit_code(_NAME, lambda: _run(read(), arguments), _STOPPED)
 
 
 def since_of(text: str, today: date) -> date:
@@ -99,13 +92,11 @@ def since_of(text: str, today: date) -> date:
 
 
 def _run(options: Options, arguments: Sequence[str]) -> int:
-    try:
-        from heldout.serve.fetch.query import parse
-        from heldout.serve.items import Library
-        from heldout.serve.settings import from_environment
-        from heldout.serve.storage.database import Database
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "a package", "serve") from error
+    from heldout.serve.fetch.query import parse
+    from heldout.serve.items import Library
+    from heldout.serve.settings import from_environment
+    from heldout.serve.storage.database import Database
+
     today = datetime.now(UTC).date()
     since = since_of(options.since, today)
     if options.limit is not None and options.limit < 1:

@@ -11,7 +11,8 @@ from functools import partial
 from heldout.serve.mail import periods
 from heldout.serve.mail.compose import Letterhead, message_id
 from heldout.serve.mail.digest import Digest, named
-from heldout.serve.mail.sending import CONFIRMATIONS, Pace, backoff, send_due
+from heldout.serve.mail.pace import Pace, backoff
+from heldout.serve.mail.sending import CONFIRMATIONS, send_due
 from heldout.serve.site import Site
 from heldout.serve.storage import deliveries, issues, subscribers
 from heldout.serve.storage.database import StorageError

@@ -8,17 +8,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from heldout.core.errors import HeldoutError, InputError, MissingExtraError
+from heldout.core.errors import InputError
+from heldout.serve.exits import exit_code
 
 if TYPE_CHECKING:
     from heldout.serve.mail.compose import Letterhead
-    from heldout.serve.mail.sending import Outcome
+    from heldout.serve.mail.pace import Outcome
     from heldout.serve.site import Site
     from heldout.serve.storage.deliveries import Delivery
 
@@ -28,6 +30,8 @@ uncertain; 2 bad input; 130 stopped by hand."""
 
 UNDER_WAY_S = 900.0
 """What is being handed over for longer than this, no sender is at work on any more, wherever."""
+_NAME = "heldout serve digest"
+_STOPPED = "Stopped. The same command goes on; nobody gets an issue twice."
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,9 @@ class Options:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `heldout serve digest` and return the exit code; see `EXIT_CODES`."""
-    options = tyro.cli(
-        Options,
-        args=list(arguments),
-        prog="heldout serve digest",
-        description=f"{cleandoc(Options.__doc__ or '')}\n\n{EXIT_CODES}",
-    )
-    try:
-        return _run(options)
-    except HeldoutError as error:
-        print(f"heldout serve digest: {type(error).__name__}\n{error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError | MissingExtraError) else 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on; nobody gets an issue twice.", file=sys.stderr)
-        return 130
+    said = f"{cleandoc(Options.__doc__ or '')}\n\n{EXIT_CODES}"
+    read = partial(tyro.cli, Options, args=list(arguments), prog=_NAME, description=said)
+    return exit_code(_NAME, lambda: _run(read()), _STOPPED)
 
 
 def _run(options: Options) -> int:
@@ -94,11 +87,9 @@ def _run(options: Options) -> int:
             "minutes, with --send",
             "--send --keep-trying 30",
         )
-    try:
-        from heldout.serve.app import make_site
-        from heldout.serve.settings import from_environment
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "a package", "serve") from error
+    from heldout.serve.app import make_site
+    from heldout.serve.settings import from_environment
+
     site = make_site(from_environment(os.environ, data=options.data, database=options.database))
     try:
         if options.preview:
@@ -139,6 +130,7 @@ def _preview(site: Site, options: Options) -> int:
 def _send(site: Site, options: Options) -> int:
     from heldout.serve.mail import periods
     from heldout.serve.mail.background import make_issue, tidy
+    from heldout.serve.mail.keep_trying import send_until
     from heldout.serve.storage import verdicts
 
     head = _letterhead(site)
@@ -158,33 +150,14 @@ def _send(site: Site, options: Options) -> int:
             print(f"{made.name}: nothing new, not sent")
         elif count:
             print(f"{made.name}: {made.subject}; {count} subscribers")
-    outcome = _until_done(site, head, now + 60 * options.keep_trying)
+    until = now + 60 * options.keep_trying
+    outcome = send_until(site, head, until, time.time, _wait)
     return _told(site, names, outcome)
 
 
 def _warn_of_links(site: Site) -> None:
     if not site.settings.url:
         print(f"HELDOUT_URL is not set: links lead to {site.settings.origin}.", file=sys.stderr)
-
-
-def _until_done(site: Site, head: Letterhead, until: float) -> Outcome:
-    from heldout.serve.mail.sending import backoff, send_due
-    from heldout.serve.storage import deliveries
-
-    total = send_due(site, head, clock=time.time)
-    pauses = 0
-    while True:
-        pauses = pauses + 1 if total.stopped else 0
-        with site.database.read() as connection:
-            due = deliveries.next_due(connection)
-        at = time.time() + backoff(10, 600, pauses) if total.stopped else due
-        if at is None or at >= until:
-            return total
-        time.sleep(max(0.5, at - time.time()))
-        more = send_due(site, head, clock=time.time)
-        total.sent, total.failed = total.sent + more.sent, total.failed + more.failed
-        total.later, total.stopped = more.later, more.stopped
-        total.uncertain += more.uncertain
 
 
 def _told(site: Site, names: Sequence[str], outcome: Outcome) -> int:
@@ -201,7 +174,7 @@ def _told(site: Site, names: Sequence[str], outcome: Outcome) -> int:
             waiting |= bool(counts.get("waiting") or counts.get("sending"))
         due = deliveries.next_due(connection)
     if outcome.stopped:
-        print(f"heldout serve digest: the mail server: {outcome.stopped}", file=sys.stderr)
+        print(f"{_NAME}: the mail server: {outcome.stopped}", file=sys.stderr)
     if waiting:
         at = "" if due is None or due <= time.time() else f" (next try from {_time(due)})"
         print(f"Some wait; the same command goes on{at}.", file=sys.stderr)
@@ -221,6 +194,7 @@ def _list(site: Site) -> int:
 
 
 def _resend(site: Site, asked: Sequence[str]) -> int:
+    from heldout.serve.mail.keep_trying import send_until
     from heldout.serve.storage import deliveries
 
     found = {str(one.id): one for one in _uncertain(site)}
@@ -235,7 +209,7 @@ def _resend(site: Site, asked: Sequence[str]) -> int:
     with site.database.write(visible=False) as connection:
         queued = deliveries.resend(connection, chosen, now)
     print(f"{queued} queued")
-    outcome = _until_done(site, _letterhead(site), now)
+    outcome = send_until(site, _letterhead(site), now, time.time, _wait)
     return _told(site, (), outcome)
 
 
@@ -262,3 +236,7 @@ def _letterhead(site: Site) -> Letterhead:
 
 def _time(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M UTC}"
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)

@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 
 from heldout.core.errors import InputError
 from heldout.serve.mail import addresses, compose, links, periods
+from heldout.serve.mail.answers import ALTERED, EXPIRED, VOID, confirmed, left, often, said
 from heldout.serve.mail.background import Sender
 from heldout.serve.site import Site, site_of
 from heldout.serve.storage import subscribers
@@ -30,16 +31,6 @@ from heldout.serve.web.templating import page, root_of
 
 router = APIRouter(include_in_schema=False)
 Form = Annotated[tuple[dict[str, str], str], Depends(checked_form)]
-
-_ALTERED = (
-    "This link does not work",
-    "It is not one that this page has made, or a part of it is missing. Mail programs sometimes "
-    "cut long links in two: copy it whole into the address line.",
-)
-_EXPIRED = ("This link is too old", "A link that confirms is good for three days.")
-_VOID = ("This link is not good any more", "The subscription that it belongs to has ended.")
-_CONFIRMED = "You are subscribed"
-_GONE = "You have left"
 
 
 def prepare(site: Site) -> None:
@@ -103,17 +94,16 @@ def confirm_page(request: Request, t: str = "") -> Response:
     site = site_of(request)
     wanted, answer = _confirming(site, t)
     if answer or wanted is None:
-        return answer or _said(site, 400, *_ALTERED)
+        return answer or said(site, 400, *ALTERED)
     with site.database.read() as connection:
         found = subscribers.by_id(connection, wanted.subscriber)
     if found is None or found.nonce != wanted.nonce:
-        return _said(site, 410, *_VOID, again=True)
+        return said(site, 410, *VOID, again=True)
     if found.state == "confirmed":
-        return _confirmed(site, found)
-    often = _often(found.period)
-    return _said(
-        site, 200, "One more click",
-        f"{found.email} will get new papers, changed verdicts and what trends, {often}.",
+        return confirmed(site, found)
+    what = "will get new papers, changed verdicts and what trends"
+    return said(
+        site, 200, "One more click", f"{found.email} {what}, {often(found.period)}.",
         action="subscribe/confirm", token=t, button="Yes, subscribe",
     )  # fmt: skip
 
@@ -124,12 +114,12 @@ def confirm(request: Request, sent: Form) -> Response:
     site = site_of(request)
     wanted, answer = _confirming(site, sent[0].get("t", ""))
     if answer or wanted is None:
-        return answer or _said(site, 400, *_ALTERED)
+        return answer or said(site, 400, *ALTERED)
     with site.database.write(visible=False) as connection:
         found = subscribers.confirm(connection, wanted.subscriber, wanted.nonce, time.time())
     if found is None:
-        return _said(site, 410, *_VOID, again=True)
-    return _confirmed(site, found)
+        return said(site, 410, *VOID, again=True)
+    return confirmed(site, found)
 
 
 @router.get("/subscribe/period")
@@ -139,9 +129,9 @@ def period_page(request: Request, t: str = "") -> Response:
 
     def shown(found: Subscriber) -> Response:
         if found.state != "confirmed":
-            return _said(site, 410, *_VOID, again=True)
-        return _said(
-            site, 200, "How often", f"{found.email} gets mail {_often(found.period)}.",
+            return said(site, 410, *VOID, again=True)
+        return said(
+            site, 200, "How often", f"{found.email} gets mail {often(found.period)}.",
             action="subscribe/period", token=t, button="Save", period=found.period,
         )  # fmt: skip
 
@@ -159,8 +149,8 @@ def change_period(request: Request, sent: Form) -> Response:
         with site.database.write(visible=False) as connection:
             done = subscribers.change(connection, found.id, period)
         if not done:
-            return _said(site, 410, *_VOID, again=True)
-        return _said(site, 200, "Saved", f"{found.email} now gets mail {_often(period)}.")
+            return said(site, 410, *VOID, again=True)
+        return said(site, 200, "Saved", f"{found.email} now gets mail {often(period)}.")
 
     return _with_lasting(site, "period", sent[0].get("t", ""), changed)
 
@@ -172,8 +162,8 @@ def leave_page(request: Request, t: str = "") -> Response:
 
     def shown(found: Subscriber) -> Response:
         if found.state == "left":
-            return _left(site)
-        return _said(
+            return left(site)
+        return said(
             site, 200, "Leave?", f"{found.email} will get no more mail, and be forgotten here.",
             action=f"unsubscribe?t={t}", button="Unsubscribe",
             fields={"List-Unsubscribe": "One-Click"},
@@ -204,7 +194,7 @@ def leave(request: Request, clicked: Annotated[bool, Depends(one_click)], t: str
         if found.state != "left":
             with site.database.write(visible=False) as connection:
                 subscribers.leave(connection, found.id, links.mark(site.secret, found.email))
-        return _left(site)
+        return left(site)
 
     return _with_lasting(site, "leave", t, ended)
 
@@ -229,9 +219,9 @@ def _confirming(site: Site, token: str) -> tuple[links.Confirming | None, Respon
     try:
         return links.read_confirm(site.secret, token, time.time()), None
     except links.ExpiredError:
-        return None, _said(site, 410, *_EXPIRED, again=True)
+        return None, said(site, 410, *EXPIRED, again=True)
     except links.LinkError:
-        return None, _said(site, 400, *_ALTERED, again=True)
+        return None, said(site, 400, *ALTERED, again=True)
 
 
 def _with_lasting(
@@ -240,41 +230,10 @@ def _with_lasting(
     try:
         number = links.number_in(token)
     except links.LinkError:
-        return _said(site, 400, *_ALTERED)
+        return said(site, 400, *ALTERED)
     with site.database.read() as connection:
         found = subscribers.by_id(connection, number)
     # Also when there is no such number: who makes links up learns nothing.
     if found is None or not links.is_of(site.secret, purpose, token, found):
-        return _said(site, 400, *_ALTERED)
+        return said(site, 400, *ALTERED)
     return answer(found)
-
-
-def _confirmed(site: Site, found: Subscriber) -> Response:
-    return _said(
-        site, 200, _CONFIRMED,
-        f"{found.email} gets mail {_often(found.period)}. Each has a link to leave.",
-    )  # fmt: skip
-
-
-def _left(site: Site) -> Response:
-    return _said(
-        site, 200, _GONE, "The address is forgotten here, and no more mail will be sent to it.",
-        again=True,
-    )  # fmt: skip
-
-
-def _said(
-    site: Site, status: int, title: str, detail: str, *, action: str = "", token: str = "",
-    button: str = "", period: str = "", again: bool = False, fields: dict[str, str] | None = None,
-) -> Response:  # fmt: skip
-    return page(
-        site, "subscribe_said.html.jinja", status=status, title=title, detail=detail,
-        action=action, token=token, button=button, period=period,
-        again=again and "mail" in site.parts, fields=fields or {},
-    )  # fmt: skip
-
-
-def _often(period: str) -> str:
-    return {"daily": "each day on which there is something new"}.get(
-        period, "each week in which there is something new"
-    )
