@@ -53,12 +53,16 @@ def table(record: Mapping[str, Any]) -> str:
             more,
         )
         lines.append("| " + " | ".join(cells).rstrip() + " |")
-    lines += [
-        "",
-        f"{record['cases']} models; every number is from the {record['reported_on']} on which no "
-        "threshold was set, with 95 % intervals.",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _counted(record["cases"], record["reported_on"])])
+
+
+def _counted(cases: int, reported: int) -> str:
+    if cases == reported:  # results of the half that thresholds were set on were not at hand
+        return f"{cases} models, on none of which a threshold was set; 95 % intervals."
+    return (
+        f"{cases} models; every number is from the {reported} on which no threshold was set, "
+        "with 95 % intervals."
+    )
 
 
 def _extras(row: Mapping[str, Any]) -> list[str]:
