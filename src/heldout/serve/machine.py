@@ -12,7 +12,7 @@ from heldout.serve import feed, schemas, search
 from heldout.serve.items import Item, record, records
 from heldout.serve.paper_page import paper_page
 from heldout.serve.periods import Period
-from heldout.serve.search.found import Only
+from heldout.serve.search.ranking import Only
 from heldout.serve.site import Site
 from heldout.serve.storage import fetched, trends
 from heldout.serve.views import View

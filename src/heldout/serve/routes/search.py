@@ -15,7 +15,9 @@ from heldout.papers.catalogue import verdicts
 from heldout.serve import search
 from heldout.serve.items import STATUSES
 from heldout.serve.periods import in_words
-from heldout.serve.search.found import LONGEST, Only, Result
+from heldout.serve.search.found import Result
+from heldout.serve.search.query import LONGEST
+from heldout.serve.search.ranking import Only
 from heldout.serve.site import Site, site_of
 from heldout.serve.web.errors import problem
 from heldout.serve.web.templating import page as rendered

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from heldout.serve.search.engine import Engine
-    from heldout.serve.search.found import Found, Only
+    from heldout.serve.search.found import Found
+    from heldout.serve.search.ranking import Only
     from heldout.serve.site import Site  # the encoder's process has no use for a database
 
 __all__ = ["engine_of", "find", "prepare", "state_of"]
@@ -63,13 +64,16 @@ def find(
         StorageError: the database cannot be reached.
     """
     from heldout.serve.search import found as made
+    from heldout.serve.search.query import LONGEST
+    from heldout.serve.search.ranking import Only, ranked
 
     engine = engine_of(site)
-    only = only or made.Only()
-    ranking = made.ranked(engine, query, only)
+    only = only or Only()
+    ranking = ranked(engine, query, only)
     results, total = made.page_of(
         engine, site.library, ranking, only, max(0, limit), max(0, offset)
     )
     how = made.WORDS if ranking.cosines is None else made.BOTH
     help_ = made.word_help(ranking.asked)
-    return made.Found(ranking.asked.text, results, total, how, help_, ranking.sure)
+    read = " ".join(query[:LONGEST].split())
+    return made.Found(read, results, total, how, help_, ranking.sure)

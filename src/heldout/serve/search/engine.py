@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -52,10 +53,14 @@ class Engine:
         folder: Path | None = None,
         encoder: Callable[[threading.Event], Encoder] | None = None,
     ) -> None:
-        self.database, self.folder = database, folder
+        self.database, self.library, self.folder = database, library, folder
         self.slugs = sorted(library.items)
         self.passages: list[list[Passage]] = [passages_of(slug) for slug in self.slugs]
         self.stems = [[(p, frozenset(indexed(p.text)[0])) for p in made] for made in self.passages]
+        self.asked = [
+            Counter(s for p in made if p.kind in ("terms", "question") for s in indexed(p.text)[0])
+            for made in self.passages
+        ]
         self.index = WordIndex(folder)
         self.vocabulary = Vocabulary.of({})
         self.encoder: Encoder | None = None
@@ -211,8 +216,8 @@ class Engine:
     def _wanted_vectors(self, vectors: VectorStore) -> Iterator[tuple[Place, int, str]]:
         for row in self.library_rows:
             for number, passage in enumerate(self.passages[-1 - row]):
-                if passage.kind == "setting":
-                    continue  # found by words; as meanings they are all alike
+                if passage.kind in ("setting", "terms"):
+                    continue  # found by words; as meanings they are all alike, or none
                 stamp = crc32(passage.text.encode())
                 if not vectors.has((row, number), stamp):
                     yield (row, number), stamp, passage.text

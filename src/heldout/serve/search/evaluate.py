@@ -3,10 +3,12 @@
     python -m heldout.serve.search.evaluate
 
 The queries (judged.jsonl) and their grades were written from the papers' cards before there was a
-ranking. Those on odd lines were used to choose the few numbers in `found.Tuning` and the weights
+ranking. Those on odd lines were used to choose the few numbers in `ranking.Tuning` and the weights
 of fields; those on even lines are reported. The table of synonyms and the rules of spelling were
 written by the same hand as the queries, and with an eye on what was corrected in all of them, so
-queries of others may fare worse; benchmarks/serve_search.py also measures without synonyms.
+they flatter; benchmarks/serve_search.py also measures without synonyms. The number to go by is that
+of judged_blind.jsonl: queries and grades of somebody who had read abstracts only, and never seen
+the search, its synonyms or its other queries. Nothing may be chosen on them.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ from typing import Any
 
 from heldout.serve.items import Library
 from heldout.serve.search.engine import Engine
-from heldout.serve.search.found import TUNING, Tuning, ranked
 from heldout.serve.search.fuse import reciprocal_ranks
 from heldout.serve.search.meaning import encoder_of
+from heldout.serve.search.ranking import TUNING, Tuning, ranked
 from heldout.serve.storage.database import Database
 
 JUDGED = Path(__file__).with_name("judged.jsonl")
+BLIND = Path(__file__).with_name("judged_blind.jsonl")
 DEPTH = 5
 
 
@@ -39,17 +42,17 @@ class Judged:
     kind: str
     """question, keyword, name, typo, paraphrase or nothing."""
     grades: Mapping[str, int]
-    """2: an answer, 1: of some use, by slug; others are 0."""
+    """By slug; 2: an answer, 1: of some use, others 0. Of the blind ones 3: what is wanted."""
 
 
 def judged(half: str = "both") -> list[Judged]:
-    """Return the judged queries: "tune" (odd lines), "report" (even lines) or "both".
+    """Return the judged queries: "tune" (odd lines), "report" (even lines), "both", or "blind".
 
-    >>> len(judged("tune")), len(judged("report"))
-    (56, 56)
+    >>> len(judged("tune")), len(judged("report")), len(judged("blind"))
+    (56, 56, 120)
     """
-    lines = JUDGED.read_text().splitlines()
-    chosen = {"tune": lines[0::2], "report": lines[1::2], "both": lines}[half]
+    lines = (BLIND if half == "blind" else JUDGED).read_text("utf-8").splitlines()
+    chosen = {"tune": lines[0::2], "report": lines[1::2]}.get(half, lines)
     return [Judged(**json.loads(line)) for line in chosen]
 
 
@@ -160,12 +163,13 @@ def doubts(engine: Engine, queries: Sequence[Judged], meaning: bool = True) -> d
 
 
 def main() -> int:
-    """Print what is measured on the half that is reported."""
-    engine = library_engine()
+    """Print what is measured on queries that nothing was chosen on."""
+    engine, found = library_engine(), dict[str, Any]()
     try:
-        queries = judged("report")
-        found: dict[str, Any] = {n: measured(rank, queries) for n, rank in methods(engine).items()}
-        found["doubts"] = doubts(engine, queries)
+        for half in ("report", "blind"):
+            queries = judged(half)
+            found[half] = {n: measured(rank, queries) for n, rank in methods(engine).items()}
+            found[half]["doubts"] = doubts(engine, queries)
     finally:
         engine.stop()
     sys.stdout.write(json.dumps(found, indent=1) + "\n")

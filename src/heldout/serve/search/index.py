@@ -33,10 +33,11 @@ from typing import Any
 from heldout.serve.search.analysis import indexed
 from heldout.serve.search.passages import Text
 
-VERSION = 1
+VERSION = 2
 """Of what is kept on disk; with a new one the index is made anew."""
-FIELDS = {"title": 1.5, "body": 1.0, "part": 1.0, "setting": 0.25}
-"""What a word counts in each field."""
+FIELDS = {"title": 1.5, "body": 1.0, "part": 1.0, "setting": 0.25, "asked": 0.0}
+"""What a word counts in each field. What people ask is counted apart (`ranking.ranked`): among many
+fetched papers, which have none, its mean length is next to nothing, and BM25 would drop it."""
 _HEAP = 48_000_000
 _log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class WordIndex:
             )
             for stem, weight in weights.items()
             for name, field in FIELDS.items()
-            if library is not False or name in ("title", "body")
+            if field and (library is not False or name in ("title", "body"))
         ]
         asked = query.boolean_query(parts)
         if library is not None:

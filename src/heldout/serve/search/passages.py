@@ -10,9 +10,11 @@ from zlib import crc32
 from heldout.papers.catalogue import recipe
 from heldout.serve.items import Library
 from heldout.serve.search.analysis import indexed, words
+from heldout.serve.search.asked import questions, terms
 
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9$])")
 _MOST_CHARACTERS = 320
+_SHOWN = {"title": 0.5, "setting": 0.6, "part": 0.7, "terms": 0.6, "question": 0.8}
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class Passage:
     """A sentence or two that a result can show."""
 
     kind: str
-    """title, summary, claim, setting, part or abstract."""
+    """title, summary, claim, setting, part, abstract, terms or question."""
     text: str
-    """As it stands in the paper's page."""
+    """As it stands in the paper's page; of the last two kinds, how people ask for the paper."""
     claim: str = ""
     """The claim's name, where it is one's sentence or setting."""
 
@@ -36,7 +38,7 @@ class Text:
     stamp: int
     """Changes when the text does."""
     fields: Mapping[str, str]
-    """title, body, part and setting."""
+    """title, body, part, setting and asked."""
     library: bool
     """Whether the library has it."""
 
@@ -65,7 +67,8 @@ def passages_of(slug: str) -> list[Passage]:
             if text not in seen:
                 seen.add(text)
                 found.append(Passage("setting", text, claim.id))
-    return found
+    found.append(Passage("terms", ", ".join(terms(slug))))
+    return found + [Passage("question", text) for text in questions(slug)]
 
 
 def abstract_passages(title: str, abstract: str) -> list[Passage]:
@@ -80,7 +83,8 @@ def library_texts(library: Library) -> list[Text]:
 
 def fetched_text(row: int, stamp: int, title: str, abstract: str) -> Text:
     """Return a fetched paper as it is searched."""
-    return Text(row, stamp, {"title": title, "body": abstract, "part": "", "setting": ""}, False)
+    fields = {"title": title, "body": abstract, "part": "", "setting": "", "asked": ""}
+    return Text(row, stamp, fields, False)
 
 
 def sentences(text: str) -> list[str]:
@@ -121,7 +125,7 @@ def best(
         score = sum(weight for s, weight in weights.items() if s in has) / total
         score += nearness[at] if nearness else 0.0
         # A title stands above its result anyway.
-        scores.append(score * {"title": 0.5, "setting": 0.6, "part": 0.7}.get(passage.kind, 1.0))
+        scores.append(score * _SHOWN.get(passage.kind, 1.0))
     if not any(scores):
         return min(1, len(found) - 1)
     return scores.index(max(scores))
@@ -170,5 +174,6 @@ def _library_text(row: int, slug: str) -> Text:
         "body": " ".join([*by_kind["summary"], *by_kind.get("claim", [])]),
         "part": " ".join([*by_kind["part"], slug.replace("_", " "), slug.replace("_", "")]),
         "setting": " ".join(by_kind.get("setting", [])),
+        "asked": ". ".join([*by_kind.get("terms", []), *by_kind.get("question", [])]),
     }
     return Text(row, crc32(repr((slug, fields)).encode()), fields, True)

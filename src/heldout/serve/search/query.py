@@ -48,7 +48,7 @@ def understood(text: str, index: WordIndex, vocabulary: Vocabulary) -> Asked:
     weights: dict[str, float] = {}
     fixed: dict[tuple[int, int], str] = {}
     order: list[str] = []
-    total = 0.0
+    total = joined = 0.0
     for word in list(words(text))[:_MOST]:
         if word.plain in STOP:
             order.append(word.stem)
@@ -57,6 +57,7 @@ def understood(text: str, index: WordIndex, vocabulary: Vocabulary) -> Asked:
         for found, weight in stems.items():
             weights[found] = max(weights.get(found, 0.0), weight)
         if word.extra:
+            joined += index.rarity(word.stem)
             continue
         if right:
             fixed[word.start, word.end] = right
@@ -67,7 +68,8 @@ def understood(text: str, index: WordIndex, vocabulary: Vocabulary) -> Asked:
         told = [found for found in other if found not in _STOP_STEMS]
         for found in told:
             weights.setdefault(found, SYNONYM / len(told))
-    return Asked(text, weights, own, total, _fixed(text, fixed))
+    # "Only-IF" is a name, though both of its words say nothing.
+    return Asked(text, weights, own, total or joined, _fixed(text, fixed))
 
 
 def _stems_of(word: Word, index: WordIndex, vocabulary: Vocabulary) -> tuple[dict[str, float], str]:

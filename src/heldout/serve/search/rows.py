@@ -68,3 +68,16 @@ def items(database: Database, numbers: Sequence[str]) -> dict[str, Item]:
         return {}
     with database.read() as connection:
         return by_key(connection, numbers)
+
+
+def numbered(database: Database, numbers: Sequence[str]) -> dict[str, int]:
+    """Return the rows of some arXiv numbers; of those that were not fetched nothing.
+
+    Raises:
+        StorageError: the database cannot be reached.
+    """
+    if not numbers:
+        return {}
+    asked = select(fetched.c.arxiv, fetched.c.id).where(fetched.c.arxiv.in_(list(numbers)))
+    with database.read() as connection:
+        return {str(number): int(row) for number, row in connection.execute(asked)}
