@@ -8,11 +8,6 @@ the thread that it was started from, and tests of other files need that thread w
 from __future__ import annotations
 
 import os
-import re
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,15 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
-from sqlalchemy import insert
 
-from heldout.serve.fetch.entry import Entry
-from heldout.serve.fetch.merge import store
-from heldout.serve.storage import comments
-from heldout.serve.storage.database import Database
-from heldout.serve.storage.tables import votes
-
-from .made_up_papers import made_up
+from .own_process import PATIENCE_S, running
 from .requirements import required
 
 CHROMIUM = Path(os.environ.get("HELDOUT_CHROMIUM", "/usr/bin/chromium"))
@@ -45,9 +33,6 @@ FLAGS = (
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SIZES: Mapping[str, Any] = {"desktop": DESKTOP, "phone": PHONE}
-HOSTILE = "Robust <script>document.title='taken'</script><img src=x onerror=alert(1)> learning"
-FETCHED = "2611.20001"
-"""A fetched paper whose title and abstract try to run a script."""
 MAIL = {
     "HELDOUT_SMTP_HOST": "127.0.0.1", "HELDOUT_SMTP_PORT": "1", "HELDOUT_SMTP_SECURITY": "none",
     "HELDOUT_MAIL_FROM": "Heldout <papers@example.org>",
@@ -55,7 +40,6 @@ MAIL = {
 """A mail server that is never asked for anything."""
 QUICK_PAPER = "benign_xor"
 """Its claims are measured in earnest also where runs are `stalled`; it takes seconds."""
-_COMMAND = ["-m", "heldout.cli", "serve"]
 _STEPS = """
 import pathlib, sys, time
 slug, seeds = sys.argv[1], int(sys.argv[2])
@@ -65,21 +49,24 @@ for seed in range(seeds):
         time.sleep(0.05)
     print(f"{slug} group seed {seed}: 0.1 s", flush=True)
 """
-_STALLED = f"""
+_PROGRAM = f"""
 import sys
 from heldout.serve import app, command
 from heldout.serve.jobs import queue
+from heldout.serve.routes import paper
+paper._LONGEST_WAIT_S = {PATIENCE_S}  # figures are drawn after everything else on the machine
 make_site = app.make_site
 def made(settings):
     site = make_site(settings)
     site.parts["run command"] = lambda wanted, folder: (
-        queue.command(wanted, folder) if wanted.slug == "{QUICK_PAPER}" else
+        queue.command(wanted, folder) if wanted.slug == "{QUICK_PAPER}" or not stalled else
         [sys.executable, "-c", {_STEPS!r}, wanted.slug, str(wanted.seeds)])
     return site
 app.make_site = made
-sys.exit(command.run(sys.argv[1:]))
+stalled = sys.argv[1] == "stalled"
+sys.exit(command.run(sys.argv[2:]))
 """
-_PATIENCE_MS = 45_000  # of a machine on which much else goes on
+_PATIENCE_MS = 1000 * PATIENCE_S
 
 
 def browser_needed() -> None:
@@ -95,7 +82,11 @@ def browser() -> Iterator[Browser]:
     expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=list(FLAGS), chromium_sandbox=False
+            executable_path=CHROMIUM,
+            headless=True,
+            args=list(FLAGS),
+            chromium_sandbox=False,
+            timeout=_PATIENCE_MS,
         )
         yield made
         made.close()
@@ -112,53 +103,12 @@ def served(data: Path, *arguments: str, stalled: bool = False, **environment: st
             seed n for the file <data>/runs/<run>/go<n>.
         environment: for it.
     """
-    own = {k: v for k, v in os.environ.items() if not k.startswith("HELDOUT_")}
-    own |= {"HELDOUT_EMBEDDING_MODEL": "none", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    begin = ["-c", _STALLED] if stalled else _COMMAND
-    command = [sys.executable, *begin, "--port", "0", "--data", str(data)]
-    data.mkdir(parents=True, exist_ok=True)
-    log = data / "log.txt"
-    with log.open("wb") as errors:
-        made = subprocess.Popen(
-            [*command, *arguments], env=own | environment, stdout=subprocess.PIPE, stderr=errors
-        )
-    try:
-        assert made.stdout
-        ready, _, _ = select.select([made.stdout], [], [], 60)
-        said = made.stdout.readline().decode() if ready else ""
-        found = re.search(r"http://[\d.]+:\d+", said)
-        assert found, f"the server did not start: {said}{log.read_text()}"
-        yield found[0]
-    finally:
-        made.terminate()
-        made.wait(30)
-        made.stdout.close()  # type: ignore[union-attr]
-    assert "Traceback" not in log.read_text(), log.read_text()
-
-
-def furnish(data: Path, papers: int = 40) -> None:
-    """Put fetched papers, comments and votes where a server that starts there will find them."""
-    data.mkdir(parents=True, exist_ok=True)
-    database = Database(f"sqlite:///{(data / 'heldout.db').resolve()}")
-    database.upgrade()
-    hostile = Entry(
-        FETCHED, 2, HOSTILE, f"We show {HOSTILE} with $x < y$ & more. " * 6, 3, "2026-11-20",
-        "Ada <b>Abara</b>, Chen Berg, Ines Costa", "Lakeside <i>Labs</i>", "cs.LG stat.ML",
-    )  # fmt: skip
-    now = time.time()
-    store(database, [hostile, *made_up(papers)], now=now - 7200)
-    with database.write() as connection:
-        said = "I see the same on **ResNets**:\n\n> what you measure\n\n- one\n- two `x = 1`"
-        comments.add(connection, "wide_cnn", "Ada", said, "a:b", now - 3 * 86400)
-        comments.add(connection, "wide_cnn", "", "And on [transformers](https://example.org).",
-                     "c:d", now - 86400)  # fmt: skip
-        rows = [
-            {"paper": paper, "voter": f"v{n}", "at": now - 3600.0 * (n + 1)}
-            for many, paper in enumerate(("wide_cnn", "data_diet", FETCHED, "grokking_stability"))
-            for n in range(5 - many)
-        ]
-        connection.execute(insert(votes), rows)
-    database.close()
+    program = ["-c", _PROGRAM, "stalled" if stalled else "in earnest"]
+    with running(program, data, *arguments, **environment) as page:
+        yield page.origin
+        page.process.terminate()
+        assert page.process.wait(PATIENCE_S) == 0, page.log.read_text()
+        assert "Traceback" not in page.log.read_text(), page.log.read_text()
 
 
 @dataclass

@@ -89,7 +89,7 @@ def texts(site: Site, number: int) -> list[str]:
     return [text for _, text in found]
 
 
-def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 300.0) -> Any:
     """Wait for something to be true, on a machine that may be busy."""
     end = time.monotonic() + seconds
     while not (found := what()):

@@ -13,19 +13,18 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from .browsing import (
-    FETCHED,
     MAIL,
     PHONE,
     QUICK_PAPER,
     answered,
     browser,
     focused,
-    furnish,
     served,
     sideways,
     tabbed,
     visit,
 )
+from .furnished import FETCHED, furnish
 
 __all__ = ["browser"]
 
@@ -114,10 +113,10 @@ def test_a_run_is_found_good_too(browser: Browser, origin: str) -> None:
     found: dict[str, list[str]] = {}
     with visit(browser, origin, None, size="phone", bypass_csp=True) as page:
         run(page, QUICK_PAPER)
-        expect(page.locator("#results")).to_be_visible(timeout=120_000)
+        expect(page.locator("#results")).to_be_visible(timeout=300_000)
         found["a run"] = examined(page)
         run(page, "wide_cnn")
-        expect(page.get_by_role("log")).to_contain_text("Plan", timeout=120_000)
+        expect(page.get_by_role("log")).to_contain_text("Plan", timeout=300_000)
         found["as it runs"] = examined(page)
         page.get_by_role("button", name="Cancel this run").click()
     assert not any(found.values()), json.dumps(found, indent=1)

@@ -18,7 +18,8 @@ from heldout.serve.items import Library
 from heldout.serve.settings import Settings
 from heldout.serve.static_site import export
 
-from .browsing import FETCHED, HOSTILE, MAIL, browser, furnish, served, sideways, visit
+from .browsing import MAIL, browser, served, sideways, visit
+from .furnished import FETCHED, HOSTILE, furnish
 
 __all__ = ["browser"]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .browsing import FETCHED, HOSTILE, browser, furnish, served, visit
+from .browsing import browser, served, visit
+from .furnished import FETCHED, HOSTILE, furnish
 
 __all__ = ["browser"]
 

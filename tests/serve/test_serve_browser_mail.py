@@ -16,7 +16,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .browsing import Seen, browser, furnish, served, visit
+from .browsing import Seen, browser, served, visit
+from .furnished import furnish
 from .mail_server import Mailbox, serving
 
 __all__ = ["browser"]
@@ -39,7 +40,7 @@ class Post:
         given = {**os.environ, **self.environment, "HELDOUT_URL": self.origin}
         subprocess.run(
             [*command, "--period", period, "--data", str(self.data)], env=given, check=True,
-            capture_output=True, timeout=60,
+            capture_output=True, timeout=300,
         )  # fmt: skip
 
 

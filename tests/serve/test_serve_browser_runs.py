@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .browsing import browser, furnish, served, visit
+from .browsing import browser, served, visit
+from .furnished import furnish
 
 __all__ = ["browser"]
 
-LONG_MS = 120_000
+LONG_MS = 300_000
 SLOW = "/papers/no_tight_bounds"
 """Whose runs sleep here, so that they can be cancelled."""
 TOKEN = "a token of the operator"

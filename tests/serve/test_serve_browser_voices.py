@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from .browsing import browser, furnish, served, visit
+from .browsing import browser, served, visit
+from .furnished import furnish
 
 __all__ = ["browser"]
 

@@ -208,7 +208,7 @@ def test_files_of_others_are_not_replaced(
 def test_what_is_not_installed_is_named(name: str, commands: list[str], tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, "-c", WITHOUT, name, str(tmp_path / "data"), *commands],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
     )  # fmt: skip
     assert "Traceback" not in made.stderr, made.stderr
     hint = f"{name} is not installed; try: pip install 'heldout[serve]'"
@@ -247,14 +247,14 @@ def test_it_starts_answers_without_torch_and_stops_when_told(
 ) -> None:
     process, where = started(tmp_path / "a")
     processes.append(process)
-    client = http.client.HTTPConnection(where, timeout=60)
+    client = http.client.HTTPConnection(where, timeout=300)
     for path in ("/", "/healthz", "/search?q=memorizing", "/papers/data_diet"):
         client.request("GET", path)
         answer = client.getresponse()
         assert answer.status == 200 and answer.read()
     told = time.monotonic()
     process.send_signal(signal.SIGTERM)  # with a connection open
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and not err, err
     assert time.monotonic() - told < 30
     loaded = set(out.split("modules:")[1].split())
@@ -267,11 +267,11 @@ def test_ctrl_c_stops_it_also_with_a_visitor_who_does_not_leave(
     process, where = started(tmp_path / "a")
     processes.append(process)
     host, port = where.split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as visitor:
+    with socket.create_connection((host, int(port)), timeout=300) as visitor:
         visitor.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # and no more
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     assert process.returncode == 0 and "Traceback" not in err, err
 
 
@@ -291,15 +291,15 @@ def test_who_waits_for_a_figure_does_not_hold_up_the_stop(
 ) -> None:
     process, where = started(tmp_path / "a")
     processes.append(process)
-    visitors = [http.client.HTTPConnection(where, timeout=60) for _ in range(3)]
+    visitors = [http.client.HTTPConnection(where, timeout=300) for _ in range(3)]
     for visitor, slug in zip(visitors, ("wide_cnn", "data_diet", "benign_xor"), strict=True):
         visitor.request("GET", f"/papers/{slug}/figure.svg")
-    probe = http.client.HTTPConnection(where, timeout=60)
+    probe = http.client.HTTPConnection(where, timeout=300)
     probe.request("GET", "/healthz")
     assert probe.getresponse().read()
     process.send_signal(signal.SIGTERM)
     assert [visitor.getresponse().status for visitor in visitors] == [503] * 3
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0 and not err, err
 
 

@@ -53,7 +53,7 @@ class Page:
                    "--data", str(self.folder), "--database", self.url]  # fmt: skip
         made = subprocess.Popen(command, env=own, stdout=subprocess.PIPE)
         assert made.stdout
-        ready, _, _ = select.select([made.stdout], [], [], 120)
+        ready, _, _ = select.select([made.stdout], [], [], 300)
         found = re.search(rb"http://127\.0\.0\.1:(\d+)", made.stdout.readline() if ready else b"")
         if not found:
             made.kill()
@@ -94,7 +94,7 @@ class Visitor:
     def ask(
         self, method: str, path: str, fields: dict[str, str] | None = None
     ) -> tuple[HTTPResponse, str]:
-        connection = HTTPConnection("127.0.0.1", self.page.port, timeout=60)
+        connection = HTTPConnection("127.0.0.1", self.page.port, timeout=300)
         connection.request(method, path, urlencode(fields) if fields else None, {
             "cookie": self.cookie, "content-type": "application/x-www-form-urlencoded",
             "x-forwarded-for": f"192.0.2.{self.number}",
@@ -124,7 +124,7 @@ def live(page: Page, first: int, many: int, wait: float) -> None:
     try:
         with ThreadPoolExecutor(VISITORS) as pool:
             coming = [pool.submit(come, first + n) for n in range(VISITORS)]
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while len(page.confirmed) < enough and time.monotonic() < until:
                 assert not any(c.done() for c in coming)
                 time.sleep(0.001)

@@ -47,7 +47,7 @@ def write(folder: Path, text: str) -> None:
 
 
 def killed(folder: Path, where: str) -> None:
-    made = subprocess.run([sys.executable, "-c", KILLED, str(folder), where], timeout=60)
+    made = subprocess.run([sys.executable, "-c", KILLED, str(folder), where], timeout=300)
     assert made.returncode == -signal.SIGKILL
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import select
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlencode
 
 import pytest
@@ -29,6 +26,7 @@ from heldout.serve.site import Site
 from .fake_runs import SLEEPS, free_of, look, pids, put, python, texts, until, wanted
 from .mail_server import Mailbox, send, serving, settings_with, states
 from .one_paper import SECRET
+from .own_process import PATIENCE_S, Running, running
 
 pytestmark = pytest.mark.sqlite_only  # one locks its file; for the others it is all the same
 SOON_S = 30.0
@@ -50,7 +48,7 @@ app.make_site = made
 if encoder:
     meaning.model_of = lambda _: "made-up"
     meaning.sys = types.SimpleNamespace(executable=encoder)
-sys.exit(command.run(["--port", "0", *words]))
+sys.exit(command.run(words))
 """
 ENCODER = """#!{python} -ISu
 import json, pathlib, sys, time
@@ -75,16 +73,14 @@ OBSTINATE = SLEEPS.replace("import", "import signal; signal.signal(15, signal.SI
 
 @dataclass
 class Page:
-    """`heldout serve` in a process of its own."""
+    """A page, and who visits it."""
 
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
+    made: Running
     visitors: list[http.client.HTTPConnection] = field(default_factory=list)
 
     def ask(self, path: str, **form: str) -> http.client.HTTPConnection:
         """Ask for a page, and do not wait for it."""
-        made = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        made = http.client.HTTPConnection("127.0.0.1", self.made.port, timeout=PATIENCE_S)
         self.visitors.append(made)
         kind = {"content-type": "application/x-www-form-urlencoded"}
         if form:
@@ -100,10 +96,10 @@ class Page:
         """Stop it, and return what its log says."""
         begun = time.monotonic()
         for one in signals or [signal.SIGTERM]:
-            self.process.send_signal(one)
+            self.made.process.send_signal(one)
             time.sleep(0.3)
-        code = self.process.wait(120)
-        said = self.log.read_text()
+        code = self.made.process.wait(PATIENCE_S)
+        said = self.made.log.read_text()
         assert code == 0, (code, said)
         assert time.monotonic() - begun < SOON_S
         assert "Traceback" not in said and "rror:" not in said, said
@@ -114,30 +110,13 @@ class Page:
 def serve(
     data: Path, url: str, *, run: Sequence[str] = (), encoder: str = "", **environment: str
 ) -> Iterator[Page]:
-    own = {k: v for k, v in os.environ.items() if not k.startswith("HELDOUT_")}
-    own |= {"HELDOUT_EMBEDDING_MODEL": "none", "HELDOUT_SECRET": SECRET, "OMP_NUM_THREADS": "1"}
-    words = [json.dumps(list(run)), encoder, "--data", str(data), "--database", url]
-    log = data / "log.txt"
-    with log.open("wb") as errors:
-        made = subprocess.Popen(
-            [sys.executable, "-c", SERVER, *words], env=own | environment, stdout=subprocess.PIPE,
-            stderr=errors,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-        )  # fmt: skip
-    pipe: IO[bytes] = made.stdout  # type: ignore[assignment]
-    try:
-        come, _, _ = select.select([pipe], [], [], 120)
-        found = re.search(rb"http://127\.0\.0\.1:(\d+)", pipe.readline() if come else b"")
-        assert found, f"it did not start: {log.read_text()}"
-        page = Page(made, int(found[1]), log)
+    program = ["-c", SERVER, json.dumps(list(run)), encoder]
+    with running(program, data, "--database", url, HELDOUT_SECRET=SECRET, **environment) as made:
+        page = Page(made)
         assert page.ask("/healthz").getresponse().read()
         yield page
         for visitor in page.visitors:
             visitor.close()
-    finally:
-        made.kill()
-        made.wait()
-        pipe.close()
 
 
 @pytest.mark.parametrize("code", [SLEEPS, OBSTINATE])
@@ -160,7 +139,7 @@ def test_ctrl_c_twice_waits_for_no_visitor_and_leaves_no_run(site: Site, databas
     number = put(site, wanted())
     with serve(site.settings.data, database_url, run=python(SLEEPS)) as page:
         found = pids(folder_of(site, number))
-        with socket.create_connection(("127.0.0.1", page.port), timeout=120) as visitor:
+        with socket.create_connection(("127.0.0.1", page.made.port), timeout=PATIENCE_S) as visitor:
             visitor.sendall(b"POST /papers/data_diet/vote HTTP/1.1\r\nHost: 127.0.0.1\r\n"
                             b"Content-Type: application/x-www-form-urlencoded\r\n"
                             b"Content-Length: 9\r\n\r\na=")  # fmt: skip
@@ -247,7 +226,7 @@ def test_a_download_is_slow(site: Site, database_url: str) -> None:
     with serve(site.settings.data, database_url) as page, socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.settimeout(120)
-        slow.connect(("127.0.0.1", page.port))
+        slow.connect(("127.0.0.1", page.made.port))
         slow.sendall(b"GET /papers/grokking_corrupted/records.json HTTP/1.1\r\n"
                      b"Host: 127.0.0.1\r\n\r\n")  # fmt: skip
         assert slow.recv(12) == b"HTTP/1.1 200"
