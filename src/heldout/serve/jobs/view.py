@@ -107,13 +107,18 @@ def what(wanted: Wanted) -> str:
     """Return which claims are wanted, in words.
 
     >>> what(Wanted("benign_xor", "group:xor", "tiny", 3))
-    'all 6 claims that “xor” answers'
+    'all 6 claims of the paper'
+    >>> what(Wanted("no_tight_bounds", "group:exact", "tiny", 3))
+    'the 3 claims of its experiment “exact”'
     """
-    many = len(claims_of(wanted))
     if not wanted.claim.startswith(GROUP):
         return f"claim {wanted.claim}"
-    name = wanted.claim.removeprefix(GROUP)
-    return f"all {many} claims that “{name}” answers" if many > 1 else f"the claim of “{name}”"
+    many, name = len(claims_of(wanted)), wanted.claim.removeprefix(GROUP)
+    if not many:  # of another version
+        return f"experiment “{name}”"
+    if many == len(claims(wanted.slug)):
+        return f"all {many} claims of the paper" if many > 1 else "the claim of the paper"
+    return f"the {f'{many} claims' if many > 1 else 'claim'} of its experiment “{name}”"
 
 
 def rows(job: Job) -> list[Row]:
