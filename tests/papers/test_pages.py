@@ -138,6 +138,29 @@ def test_differences_settings_and_command(measured: dict[str, str]) -> None:
     assert "```python\nfrom heldout.core.seeds import stream\n```" in page
 
 
+def test_a_command_measures_what_is_listed_below_it(tmp_path: Path) -> None:
+    few = _record(LOSS, (0.2, 0.3, 0.25))
+    page = _made(_store(tmp_path, "one", _record(GAIN), few), _recipe("one", (GAIN, LOSS)))
+    commands = re.findall(r"^heldout reproduce .*$", page["docs/papers/one.md"], re.M)
+    start = "heldout reproduce one --claim"
+    assert commands == [
+        f"{start} loss --scale small --seeds 3",
+        f"{start} gain --scale small --seeds 5",
+    ]
+
+
+def test_a_command_names_the_data_that_its_run_needs() -> None:
+    pages = Path(__file__).resolve().parents[2] / "docs/papers"
+    found = [
+        c
+        for p in pages.glob("*.md")
+        for c in re.findall(r"^heldout reproduce .*$", p.read_text(), re.M)
+    ]
+    full = [c for c in found if "--scale full" in c]
+    assert "heldout reproduce clip_concepts --scale full --seeds 5 --data FOLDER" in full
+    assert not any("--data" in c for c in found if c not in full) and len(found) > 15
+
+
 def test_the_table_and_the_index_name_every_paper(measured: dict[str, str]) -> None:
     readme, index = measured["README.md"], measured["docs/papers/README.md"]
     assert readme.startswith("# Title\n\nbefore\n\n") and readme.endswith("\n\nafter\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from heldout.core.errors import HeldoutError
 from heldout.papers._entry import Entry
 from heldout.papers._markdown import code, shown, text, url
 from heldout.papers.card import Claim
+from heldout.papers.code_hash import reached
 
 _RULE = (
     "Each number is a mean over seeds with its 95 % Student t interval. A claim **holds** when the "
@@ -162,7 +164,7 @@ def _run(entry: Entry, scale: str, seeds: int) -> dict[str, Any]:
     versions = where.get("versions") or {}
     with_ = ", ".join(f"{k} {versions[k]}" for k in ("heldout", "torch", "numpy") if k in versions)
     return {
-        "command": f"heldout reproduce {entry.paper.slug} --scale {scale} --seeds {seeds}",
+        "command": _command(entry, scale, seeds, list(chosen)),
         "expected": f"Expect, after {_time(seconds)} on one core ({text(machine)}; "
         f"{text(with_)}):\n",
         "lines": [
@@ -171,6 +173,22 @@ def _run(entry: Entry, scale: str, seeds: int) -> dict[str, Any]:
             for k, r in chosen.items()
         ],
     }
+
+
+def _command(entry: Entry, scale: str, seeds: int, claims: Sequence[str]) -> str:
+    # without names it would measure those claims, too, that took another number of seeds
+    rest = [r for k, r in entry.records.items() if r["scale"] == scale and k not in claims]
+    named = f" --claim {' '.join(claims)}" if rest else ""
+    data = " --data FOLDER" if scale == "full" and _reads_folder(entry) else ""
+    return f"heldout reproduce {entry.paper.slug}{named} --scale {scale} --seeds {seeds}{data}"
+
+
+def _reads_folder(entry: Entry) -> bool:
+    # what --data says is in this variable, which only recipes with data that is not shipped read
+    recipe = getattr(entry.recipe, "__name__", "")
+    found = (find_spec(n) for n in (reached(recipe) if recipe else ()) if ".papers._" in n)
+    files = (Path(spec.origin) for spec in found if spec is not None and spec.origin is not None)
+    return any("HELDOUT_DATA" in file.read_text(encoding="utf-8") for file in files)
 
 
 def _time(seconds: float) -> str:
