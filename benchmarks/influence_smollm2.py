@@ -98,8 +98,8 @@ def page(made: dict[str, Any]) -> str:
             )
         ),
         "",
-        "The paper reports 12 to 52 % for the first 1 %, at up to 52B parameters and 10 million "
-        "sequences. Null queries keep a query's prompt, and complete it with tokens of other "
+        "The paper reports 12 to 52 % for the first 1 % of sequences, of its model of 22B "
+        "parameters. Null queries keep a query's prompt, and complete it with tokens of other "
         f"queries: 99.9 % of their scores lie within {null['0.999']:.3g}.",
         "",
         "## Does word order matter?",
