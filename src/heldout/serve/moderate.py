@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from heldout.core.errors import InputError
-from heldout.serve.exits import exit_code
+from heldout.serve.command import exit_code
 from heldout.serve.settings import from_environment
 from heldout.serve.storage import comments
 from heldout.serve.storage.database import Database

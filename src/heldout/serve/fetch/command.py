@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from heldout.core.errors import InputError
-from heldout.serve.exits import exit_code
+from heldout.serve.command import exit_code
 from heldout.serve.fetch.report import Report, counted, without_password
 
 if TYPE_CHECKING:

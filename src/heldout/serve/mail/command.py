@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from heldout.core.errors import InputError
-from heldout.serve.exits import exit_code
+from heldout.serve.command import exit_code
 
 if TYPE_CHECKING:
     from heldout.serve.mail.compose import Letterhead
