@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from .precondition import Preconditioner, Step, preconditioned
+from .precondition import Preconditioner, Step, aligned, preconditioned, preconditioned_groups
 
 ROWS = 8
 """Rows of a block of outer products."""
@@ -15,13 +17,17 @@ BLOCK_FLOATS = 1 << 19
 
 
 class Queries:
-    """The queries' gradients of one layer, in the form that costs least for the training data."""
+    """The queries' gradients of one layer, in the form that costs least for the training data.
+
+    Inputs of layers with a bias may come without their column of ones: its share is then added.
+    """
 
     def __init__(self, layer: Preconditioner, rank: int | None) -> None:
         self.layer, self.rank = layer, rank
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self._matrices: Tensor | None = None
         self._blocks: list[Tensor] | None = None
+        self._bias: Tensor | None = None
         self._flat: tuple[Tensor, ...] | None = None
         self._factors: tuple[Tensor, Tensor] | None = None
 
@@ -29,16 +35,13 @@ class Queries:
         """Take some queries' inputs (q, T, n_in) and output gradients (q, T, n_out)."""
         self.pairs.append((a, d))
 
-    def close(self) -> None:
-        """Make matrices now where queries have several positions, so that those can go."""
-        if any(a.shape[1] > 1 for a, _ in self.pairs) or self.rank is not None:
-            self.matrices() if self.rank is None else self.factors()
-            self.pairs.clear()
-
     def matrices(self) -> Tensor:
         """Return the preconditioned gradients, (q, n_out, n_in)."""
         if self._matrices is None:
-            self._matrices = torch.cat([preconditioned(self.layer, a, d) for a, d in self.pairs])
+            like = self.pairs[0][0]
+            self._matrices = aligned(like, sum(len(a) for a, _ in self.pairs), *self.layer.shape)
+            for some, made in self._groups():
+                self._matrices[some] = made
         return self._matrices
 
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -53,7 +56,7 @@ class Queries:
         """Return products with training gradients sum_t d_t a_t^T, (q, n)."""
         if self.rank is not None:
             return _by_rank(self.factors(), a, d).sum(2)
-        if a.shape[1] == 1 and self.pairs:
+        if a.shape[1] == 1 and all(p[0].shape[1] == 1 for p in self.pairs):
             return self._by_rows(a[:, 0], d[:, 0])
         return self._by_entries(a, d)
 
@@ -63,18 +66,24 @@ class Queries:
             return _by_rank(self.factors(), a, d)
         return _by_positions(self.matrices(), a, d)
 
+    def _groups(self) -> Iterator[tuple[slice, Tensor]]:
+        start = 0
+        for a, d in self.pairs:
+            for some, made in preconditioned_groups(self.layer, a, d):
+                yield slice(start + some.start, start + some.stop), made
+            start += len(a)
+
     def _by_entries(self, a: Tensor, d: Tensor) -> Tensor:
         # Training gradients in blocks of rows, then one product of each with all queries'. Rows are
         # along the wider side, so that a block is small enough to be in the cache still when it is
         # multiplied; the queries' blocks are laid out once for all batches.
         wide, narrow = (d, a) if d.shape[2] >= a.shape[2] else (a, d)
         if self._blocks is None:
-            made = self.matrices() if wide is d else self.matrices().transpose(1, 2)
-            self._blocks = [
-                part.flatten(1).contiguous() for part in made.split(_block(made.shape[1]), 1)
-            ]
-            self._matrices = None
+            self._lay_out(a.shape[2], wide is d)
+        assert self._blocks is not None
         rows, out = _block(wide.shape[2]), a.new_zeros(len(a), len(self._blocks[0]))
+        if self._bias is not None:
+            out.addmm_(d.sum(1), self._bias.t())
         size = max(1, BLOCK_FLOATS // (rows * narrow.shape[2]))
         for i in range(0, len(a), size):
             for left, turned in zip(
@@ -83,6 +92,24 @@ class Queries:
                 part = torch.bmm(turned, narrow[i : i + size])
                 out[i : i + size].addmm_(part.flatten(1), left.t())
         return out.t()
+
+    def _lay_out(self, n_in: int, by_outputs: bool) -> None:
+        # Blocks of rows (by_outputs) or columns of the matrices without the bias's, one query's
+        # after another's; matrices that are there already, for `token_scores`, stay.
+        n_out, count = self.layer.shape[0], sum(len(a) for a, _ in self.pairs)
+        wide, narrow = (n_out, n_in) if by_outputs else (n_in, n_out)
+        like, step = self.pairs[0][0], _block(wide)
+        starts = range(0, wide, step)
+        self._blocks = [like.new_empty(count, min(step, wide - i), narrow) for i in starts]
+        if n_in < self.layer.shape[1]:
+            self._bias = like.new_empty(count, n_out)
+        for some, made in self._groups():
+            if self._bias is not None:
+                self._bias[some] = made[:, :, -1]
+            turned = made[:, :, :n_in] if by_outputs else made[:, :, :n_in].transpose(1, 2)
+            for i, block in zip(starts, self._blocks, strict=True):
+                block[some] = turned[:, i : i + step]
+        self._blocks = [block.flatten(1) for block in self._blocks]
 
     def _by_rows(self, a: Tensor, d: Tensor) -> Tensor:
         # One position each: beside the staircase <d_q a_q^T, d_i a_i^T> = (d_q . d_i)(a_q . a_i);
@@ -155,7 +182,11 @@ def _block(width: int) -> int:
 def _by_positions(matrices: Tensor, a: Tensor, d: Tensor) -> Tensor:
     (n, t, _), q = a.shape, len(matrices)
     flat_a, flat_d = a.flatten(0, 1), d.flatten(0, 1)
-    out = torch.stack([torch.linalg.vecdot(flat_a @ m.t(), flat_d) for m in matrices])
+    if a.shape[2] < matrices.shape[2]:
+        made = (torch.addmm(m[:, -1], flat_a, m[:, :-1].t()) for m in matrices)
+    else:
+        made = (flat_a @ m.t() for m in matrices)
+    out = torch.stack([torch.linalg.vecdot(product, flat_d) for product in made])
     return out.view(q, n, t)
 
 
@@ -163,5 +194,8 @@ def _by_rank(factors: tuple[Tensor, Tensor], a: Tensor, d: Tensor) -> Tensor:
     u, v = factors  # (q, n_out, r), (q, r, n_in)
     (n, t, _), (q, _, r) = a.shape, u.shape
     left = d.flatten(0, 1) @ u.permute(1, 0, 2).flatten(1)
-    right = a.flatten(0, 1) @ v.flatten(0, 1).t()
+    turned = v.flatten(0, 1).t()
+    right = a.flatten(0, 1) @ turned[: a.shape[2]]
+    if a.shape[2] < len(turned):
+        right += turned[-1]
     return left.mul_(right).view(n, t, q, r).sum(3).permute(2, 0, 1)

@@ -104,7 +104,7 @@ def score_blocks(
     training data are blocks of columns, of parts of the layers summands: both can be sharded.
     """
     solvers = {k: preconditioner(how.factors[k], how.damping[k]) for k in how.layers}
-    with tapping(model, how.layers, how.shared) as taps:
+    with tapping(model, how.layers, how.shared, ones=False) as taps:
         start = 0
         for group, size in _groups(taps, task, queries, how, solvers):
             found: dict[str, Tensor] = {}
@@ -141,7 +141,7 @@ def self_scores(model: nn.Module, task: LossTask, train: Any, how: Scoring) -> n
 
         return take
 
-    with tapping(model, how.layers, how.shared) as taps:
+    with tapping(model, how.layers, how.shared, ones=False) as taps:
         run_gradients(taps, task.per_example, train, how.batch_size, receive)
     return torch.cat(parts).numpy()
 

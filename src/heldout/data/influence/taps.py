@@ -25,7 +25,8 @@ from .layers import Layer
 
 Receive = Callable[[str, Tensor, Tensor], None]
 """Takes a layer's name, inputs (n, T, n_in) with a last column of ones for a bias, and output
-gradients (n, T, n_out), T = 1 for plain rows; both are zero at masked positions."""
+gradients (n, T, n_out), T = 1 for plain rows; both are zero at masked positions. Taps made without
+`ones` leave the column out."""
 
 
 class _Tap(torch.autograd.Function):
@@ -50,6 +51,7 @@ class Taps:
     model: nn.Module
     layers: dict[str, Layer]
     shared: bool
+    ones: bool = True
     seen: dict[str, list[Tensor]] = field(default_factory=dict)
     # inputs of each layer's calls in this forward pass
     found: dict[str, dict[int, Tensor]] = field(default_factory=dict)
@@ -119,7 +121,10 @@ class Taps:
     def _finish(self, name: str) -> None:
         layer, found = self.layers[name], self.found.setdefault(name, {})
         assert self.batch is not None and self.receive is not None
-        pairs = [_pair(layer, a, found.get(i), self.batch) for i, a in enumerate(self.seen[name])]
+        pairs = [
+            _pair(layer, a, found.get(i), self.batch, self.ones)
+            for i, a in enumerate(self.seen[name])
+        ]
         for i in range(len(pairs)):
             found[i] = pairs[i][1][:0]  # held no longer; the count says that it has arrived
         a = pairs[0][0] if len(pairs) == 1 else torch.cat([p[0] for p in pairs], 1)
@@ -130,8 +135,12 @@ class Taps:
 
 
 @contextmanager
-def tapping(model: nn.Module, layers: dict[str, Layer], shared: bool = False) -> Iterator[Taps]:
+def tapping(
+    model: nn.Module, layers: dict[str, Layer], shared: bool = False, ones: bool = True
+) -> Iterator[Taps]:
     """Borrow a model with taps on its layers; it is handed back exactly as it was.
+
+    Without `ones`, inputs come without a bias's last column: a copy of them is saved.
 
     >>> from heldout.data.influence.layers import find_layers
     >>> from heldout.data.influence.batches import batches
@@ -141,7 +150,7 @@ def tapping(model: nn.Module, layers: dict[str, Layer], shared: bool = False) ->
     ...     taps.backward(out.sum(), lambda name, a, d: print(a.shape, d.shape))
     torch.Size([3, 1, 3]) torch.Size([3, 1, 1])
     """
-    taps = Taps(model, layers, shared)
+    taps = Taps(model, layers, shared, ones)
     handles = []
     with borrowed(model, evaluating=False), torch.inference_mode(False), torch.enable_grad():
         try:
@@ -159,7 +168,9 @@ def tapping(model: nn.Module, layers: dict[str, Layer], shared: bool = False) ->
                 handle.remove()
 
 
-def _pair(layer: Layer, a: Tensor, d: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor]:
+def _pair(
+    layer: Layer, a: Tensor, d: Tensor | None, batch: Batch, ones: bool
+) -> tuple[Tensor, Tensor]:
     if layer.kind == "conv":
         a = _patches(layer.module, a)
         d = None if d is None else d.flatten(2).transpose(1, 2)
@@ -173,7 +184,7 @@ def _pair(layer: Layer, a: Tensor, d: Tensor | None, batch: Batch) -> tuple[Tens
     a = a.reshape(batch.size, -1, a.shape[-1])
     if a.dtype in (torch.float16, torch.bfloat16):
         a = a.float()
-    if layer.bias:
+    if layer.bias and ones:
         a = torch.cat([a, a.new_ones(*a.shape[:2], 1)], -1)
     if d is None:
         d = a.new_zeros(*a.shape[:2], layer.n_out)
