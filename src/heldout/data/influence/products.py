@@ -28,6 +28,7 @@ class Queries:
         self._matrices: Tensor | None = None
         self._blocks: list[Tensor] | None = None
         self._bias: Tensor | None = None
+        self._sides = 0, True
         self._flat: tuple[Tensor, ...] | None = None
         self._factors: tuple[Tensor, Tensor] | None = None
 
@@ -37,6 +38,8 @@ class Queries:
 
     def matrices(self) -> Tensor:
         """Return the preconditioned gradients, (q, n_out, n_in)."""
+        if self._matrices is None and not self.pairs:
+            return self._joined()
         if self._matrices is None:
             like = self.pairs[0][0]
             self._matrices = aligned(like, sum(len(a) for a, _ in self.pairs), *self.layer.shape)
@@ -56,7 +59,7 @@ class Queries:
         """Return products with training gradients sum_t d_t a_t^T, (q, n)."""
         if self.rank is not None:
             return _by_rank(self.factors(), a, d).sum(2)
-        if a.shape[1] == 1 and all(p[0].shape[1] == 1 for p in self.pairs):
+        if a.shape[1] == 1 and self.pairs and all(p[0].shape[1] == 1 for p in self.pairs):
             return self._by_rows(a[:, 0], d[:, 0])
         return self._by_entries(a, d)
 
@@ -95,7 +98,7 @@ class Queries:
 
     def _lay_out(self, n_in: int, by_outputs: bool) -> None:
         # Blocks of rows (by_outputs) or columns of the matrices without the bias's, one query's
-        # after another's; matrices that are there already, for `token_scores`, stay.
+        # after another's. Pairs with several positions are as large again, and can go.
         n_out, count = self.layer.shape[0], sum(len(a) for a, _ in self.pairs)
         wide, narrow = (n_out, n_in) if by_outputs else (n_in, n_out)
         like, step = self.pairs[0][0], _block(wide)
@@ -110,6 +113,16 @@ class Queries:
             for i, block in zip(starts, self._blocks, strict=True):
                 block[some] = turned[:, i : i + step]
         self._blocks = [block.flatten(1) for block in self._blocks]
+        self._sides = narrow, by_outputs
+        if any(a.shape[1] > 1 for a, _ in self.pairs):
+            self.pairs.clear()
+
+    def _joined(self) -> Tensor:
+        assert self._blocks is not None
+        narrow, by_outputs = self._sides
+        found = torch.cat([block.view(len(block), -1, narrow) for block in self._blocks], 1)
+        found = found if by_outputs else found.transpose(1, 2)
+        return found if self._bias is None else torch.cat([found, self._bias[..., None]], 2)
 
     def _by_rows(self, a: Tensor, d: Tensor) -> Tensor:
         # One position each: beside the staircase <d_q a_q^T, d_i a_i^T> = (d_q . d_i)(a_q . a_i);
