@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from html import escape
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from heldout.serve.search.asked import questions, terms
 from heldout.serve.search.numbers import numbers_in
 from heldout.serve.search.ranking import Only, ranked
 from heldout.serve.site import Site
+from heldout.serve.static.data import search_index
 from heldout.serve.storage.tables import fetched
 
 SLUGS = sorted(Library.load().items)
@@ -107,6 +109,12 @@ def test_a_question_is_shown_as_what_the_paper_answers(site: Site, client: TestC
     assert (first.key, first.kind) == ("data_diet", "question")
     assert "".join(text for text, _ in first.passage) == asked
     page = client.get("/search", params={"q": asked}).text
-    assert '<span class="soft">Answers: </span>' in page
-    name = terms("expert_routing")[0]
-    assert "expert_routing" in keys(site, name)
+    assert '<span class="soft">About: </span>' in page
+    told = client.get("/papers/data_diet").text
+    assert all(escape(text, quote=False) in told for text in questions("data_diet"))
+
+
+def test_the_site_on_disk_is_searched_by_names_and_numbers_too(site: Site) -> None:
+    script = search_index(site, ["expert_routing"]).decode()
+    wanted = [*terms("expert_routing"), site.library.items["expert_routing"].arxiv]
+    assert all(json.dumps(text)[1:-1] in script for text in wanted)

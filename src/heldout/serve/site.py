@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from starlette.requests import Request
 from heldout.serve.items import Library
 from heldout.serve.settings import Settings
 from heldout.serve.storage.database import Database
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,7 +44,11 @@ class Site:
         """Ask all that goes on beside the answers to end; a second time does nothing."""
         self.ending = True
         while self.leaving:
-            self.leaving.pop()()
+            ask = self.leaving.pop()
+            try:
+                ask()
+            except Exception:  # the others must end all the same
+                _LOG.exception("a part of the page could not be asked to end")
 
 
 def site_of(request: Request) -> Site:

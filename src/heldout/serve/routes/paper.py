@@ -22,6 +22,7 @@ from heldout.serve.interval_plot import WIDTH as PLOT_WIDTH
 from heldout.serve.items import Item, without_version
 from heldout.serve.paper_page import fetched_bibtex, near, paper_page
 from heldout.serve.periods import in_words
+from heldout.serve.search.asked import questions
 from heldout.serve.site import Site, site_of
 from heldout.serve.storage import fetched, trends
 from heldout.serve.visitors_part import visitors_part
@@ -127,8 +128,8 @@ def _of_library(site: Site, item: Item) -> Response:
     return page(
         site, "paper.html.jinja", kept=True, item=item, made=made, paper=made.paper,
         alt=alt or made.alt, figure_size=(WIDTH, HEIGHT), plot_size=(PLOT_WIDTH, PLOT_HEIGHT),
-        related=near(site, item), in_words=in_words, **_counted(site, item),
-        **visitors_part(site, item),
+        related=near(site, item), in_words=in_words, asked=questions(item.key),
+        **_counted(site, item), **visitors_part(site, item),
     )  # fmt: skip
 
 

@@ -32,11 +32,16 @@ def engine_of(site: Site) -> Engine:
 def prepare(site: Site) -> None:
     """Let the search start and stop with the site."""
 
+    def leave() -> None:
+        if "search" in site.parts:
+            site.parts["search"].ask_to_stop()
+
     def stop() -> None:
         if "search" in site.parts:
             site.parts.pop("search").stop()
 
     site.starting.append(lambda: engine_of(site).start())
+    site.leaving.append(leave)
     site.stopping.append(stop)
 
 

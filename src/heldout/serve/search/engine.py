@@ -83,12 +83,16 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End the threads and the encoder."""
+    def ask_to_stop(self) -> None:
+        """End the encoder, so that who waits for it gets results by words, and ask the threads."""
         self.ended.set()
         encoder, self.encoder = self.encoder, None
         if encoder:
             encoder.close()
+
+    def stop(self) -> None:
+        """End the threads and the encoder."""
+        self.ask_to_stop()
         for thread in self._threads:
             thread.join(5.0)
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -166,8 +167,9 @@ class ProcessEncoder:
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+            with suppress(OSError):  # what was written, and never read, cannot be sent any more
+                if pipe:
+                    pipe.close()
 
     def _ask(self, texts: list[str]) -> Floats:
         try:

@@ -10,6 +10,7 @@ from heldout.papers.catalogue import claims
 from heldout.serve import machine
 from heldout.serve.badge import said
 from heldout.serve.items import Item
+from heldout.serve.search.asked import questions, terms
 from heldout.serve.site import Site
 from heldout.serve.static.plan import Plan, paper_file
 from heldout.serve.storage import fetched
@@ -62,6 +63,7 @@ def search_index(site: Site, keys: Sequence[str]) -> bytes:
         told = [item.summary] if item.built or item.package or whole else []
         if item.key in site.library.items:
             told += [claim.says for claim in claims(item.key)]
+            told += [*terms(item.key), *questions(item.key), item.arxiv]
         file = f"{paper_file(item.key)}.html"
         rows.append([file, item.title, item.date, said(item.counts), " ".join(told)])
     rows.sort(key=lambda row: (row[2], row[0]), reverse=True)
