@@ -28,7 +28,7 @@ from heldout.serve.site import Site
 from heldout.serve.storage.tables import fetched
 
 PAPERS = [
-    ("2601.00001", "Numbat stripes and label noise", "Wrong labels hurt numbats. A second sentence."),
+    ("2601.00001", "Tapir stripes and label noise", "Wrong labels hurt tapirs. A second sentence."),
     ("2601.00002", "Grokking in quokkas", "Quokkas generalize long after they fit."),
     ("2601.00003", "Quokka sharpness", "Flat minima of quokkas & <b>sharp</b> ones."),
 ]
@@ -103,11 +103,11 @@ def test_a_paper_is_found_with_its_passage(site: Site) -> None:
 
 
 def test_fetched_papers_are_found_once_they_are_there(site: Site) -> None:
-    assert keys(site, "quokka numbat") == []
+    assert keys(site, "quokka tapir") == []
     add(site, PAPERS)
     assert search.engine_of(site).update_words() == 3
-    assert set(keys(site, "quokka numbat")) == {n for n, *_ in PAPERS}
-    found = search.find(site, "wrong labels hurt numbats").items[0]
+    assert set(keys(site, "quokka tapir")) == {n for n, *_ in PAPERS}
+    found = search.find(site, "wrong labels hurt tapirs").items[0]
     assert (found.key, found.kind) == ("2601.00001", "abstract")
     assert found.passage[0] == ("Wrong", True)
 
@@ -144,7 +144,7 @@ def test_changes_are_the_same_as_an_index_made_anew(site: Site) -> None:
     anew = Engine(site.database, site.library)
     anew.update_words()
     assert engine.index.stamps() == anew.index.stamps()
-    for query in ("okapi", "numbat", "quokka labels", "grokking", "wrong label noise"):
+    for query in ("okapi", "tapir", "quokka labels", "grokking", "wrong label noise"):
         found, expected = ranked(engine, query).scores, ranked(anew, query).scores
         assert [r for r, _ in found] == [r for r, _ in expected], query
     assert keys(site, "okapi") == ["2601.00001"]
