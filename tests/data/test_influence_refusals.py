@@ -1,5 +1,6 @@
 """What the influence engine refuses, and what it does about an interrupted fit."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -15,6 +16,7 @@ from heldout.data.influence import (
     Classification,
     Regression,
     dense_ggn_influence,
+    estimator,
     find_layers,
     load_factors,
 )
@@ -193,57 +195,133 @@ def test_factors_of_another_model_setting_or_version(tmp_path):
         load_factors(tmp_path / "f")
 
 
-class _Killed(list):
-    """Batches that stop in the middle, once armed, and count how many were read."""
+@contextlib.contextmanager
+def _stopped(net, after=None):
+    """Let a model run that often, then stop as if killed; gives the sizes of the batches seen."""
+    seen = []
 
-    at = None
-    read = 0
+    def hook(_, args):
+        if len(seen) == after:
+            raise KeyboardInterrupt
+        seen.append(len(args[0]))
 
-    def __iter__(self):
-        for i, batch in enumerate(super().__iter__()):
-            if i == self.at:
-                raise KeyboardInterrupt
-            self.read += 1
-            yield batch
+    handle = net.register_forward_pre_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _kill(net, after, call):
+    with _stopped(net, after), pytest.raises(KeyboardInterrupt):
+        call()
+
+
+def _same(one, two):
+    for name, layer in one.factors_.layers.items():
+        other = two.factors_.layers[name]
+        assert torch.equal(layer.eigenvalues, other.eigenvalues)
+        assert torch.equal(layer.q_a, other.q_a) and torch.equal(layer.q_s, other.q_s)
+
+
+PARTS = [(X[i : i + 3], Y[i : i + 3]) for i in range(0, 12, 3)]
+NEVER_TWICE = {"memory": 0, "save_every": 0.0}
 
 
 @pytest.mark.parametrize("memory", [2**28, 0], ids=["one pass", "two passes"])
-def test_an_interrupted_fit_goes_on(tmp_path, memory):
+def test_an_interrupted_fit_goes_on_from_anywhere(tmp_path, memory):
+    net, options = _net(), {"memory": memory, "save_every": 0.0}
+    task = Classification()
+    with _stopped(net) as every:
+        whole = EKFAC(net, task, **options).fit(PARTS)
+    assert every.count(3) == (4 if memory else 8)  # beside the checks of the loss
+    for at in range(len(every)):
+        folder = tmp_path / str(at)
+        _kill(net, at, lambda folder=folder: EKFAC(net, task, **options).fit(PARTS, folder))
+        assert not (folder / "factors.json").exists()
+        with _stopped(net) as left:
+            _same(whole, EKFAC(net, task, **options).fit(PARTS, folder))
+        done = every[:at].count(3)  # once something is, pairs are lost and two passes are needed
+        assert left.count(3) == (8 if done or not memory else 4) - done
+        names = sorted(p.name for p in folder.iterdir())
+        assert names == ["factors.json", "layer_0000.safetensors", "layer_0001.safetensors"]
+
+
+def test_a_fit_that_is_killed_again_and_again(tmp_path):
+    # A batch at a time, through both passes: sums of the first are neither lost nor added twice.
     net, task = _net(), Classification()
-    options = {"memory": memory, "save_every": 0.0}
-    data = [(X[i : i + 2], Y[i : i + 2]) for i in range(0, 12, 2)]
-    whole = EKFAC(net, task, **options).fit(data)
-    calls = []
-    handle = net[2].register_forward_hook(lambda *_: calls.append(1))
-    killed = _Killed(data)
-    for at in (3, 5):
-        killed.at = at
-        with pytest.raises(KeyboardInterrupt):
-            EKFAC(net, task, **options).fit(killed, tmp_path / "f")
-        assert not (tmp_path / "f/factors.json").exists()
-    killed.at = None
-    before = len(calls)
-    resumed = EKFAC(net, task, **options).fit(killed, tmp_path / "f")
-    # What is left: batch 5 of the first pass and all six of the second, two checks of the loss.
-    assert len(calls) - before == 1 + 6 + 4
-    handle.remove()
-    for name, layer in whole.factors_.layers.items():
-        assert torch.equal(layer.eigenvalues, resumed.factors_.layers[name].eigenvalues)
-        assert torch.equal(layer.q_a, resumed.factors_.layers[name].q_a)
-    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [
-        "factors.json", "layer_0000.safetensors", "layer_0001.safetensors",
-    ]  # fmt: skip
+    whole = EKFAC(net, task, **NEVER_TWICE).fit(PARTS)
+    with _stopped(net) as checks:
+        EKFAC(net, task, kind="kfac").fit([(X, Y)])
+    each = len(checks)  # the check of the loss and a batch
+    for _ in range(7):
+        _kill(net, each, lambda: EKFAC(net, task, **NEVER_TWICE).fit(PARTS, tmp_path))
+    _same(whole, EKFAC(net, task, **NEVER_TWICE).fit(PARTS, tmp_path))
 
 
-def test_sums_of_another_model_are_not_taken_over(tmp_path):
-    task, data = Classification(), _Killed([(X[:6], Y[:6]), (X[6:], Y[6:])])
-    data.at = 1
-    with pytest.raises(KeyboardInterrupt):
-        EKFAC(_net(), task, save_every=0.0).fit(data, tmp_path)
-    data.at = None
-    net = _net()
-    found = EKFAC(net, task).fit(data, tmp_path).factors_.layers["0"].eigenvalues
-    assert torch.equal(found, EKFAC(net, task).fit(data).factors_.layers["0"].eigenvalues)
+def test_a_fit_killed_between_the_passes(tmp_path, monkeypatch):
+    net, task = _net(), Classification()
+    whole = EKFAC(net, task).fit(PARTS)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(estimator, "corrected", _raise)
+        EKFAC(net, task).fit(PARTS, tmp_path)  # all pairs fit in memory
+    _same(whole, EKFAC(net, task).fit(PARTS, tmp_path))
+
+
+def _raise(*_):
+    raise KeyboardInterrupt
+
+
+def test_sums_of_another_model_or_other_data_are_not_taken_over(tmp_path):
+    task = Classification()
+    first = _net()
+    _kill(first, 5, lambda: EKFAC(first, task, save_every=0.0).fit(PARTS, tmp_path))
+    assert (tmp_path / "covariances.safetensors").exists()
+    net, other = _net(), [*PARTS[:3], (X[9:] + 1, Y[9:])]
+    for at, data in ((5, PARTS), (3, other)):
+        found = EKFAC(net, task, save_every=0.0)
+        _same(EKFAC(net, task).fit(data), found.fit(data, tmp_path / f"{at}"))
+        again = tmp_path / f"again{at}"
+        _kill(net, 5, lambda again=again: EKFAC(net, task, **NEVER_TWICE).fit(PARTS, again))
+        _same(EKFAC(net, task).fit(data), EKFAC(net, task).fit(data, again))
+    _same(EKFAC(net, task).fit(PARTS), EKFAC(net, task).fit(PARTS, tmp_path))
+    cut = tmp_path / "cut"  # the same rows, cut otherwise: batches that were done are others
+    _kill(net, 5, lambda: EKFAC(net, task, batch_size=2, **NEVER_TWICE).fit((X, Y), cut))
+    found = EKFAC(net, task, batch_size=5).fit((X, Y), cut)
+    _same(EKFAC(net, task, batch_size=5).fit((X, Y)), found)
+
+
+def test_factors_of_other_data_in_any_batch(tmp_path):
+    net, task, ones = _net(), Classification(), torch.ones(12, 4, dtype=torch.bool)
+    wide = X[:, None].repeat(1, 4, 1)
+    pooled = _net(nn.Linear(4, 3), nn.AvgPool2d((4, 1)), nn.Flatten())
+    EKFAC(net, task, batch_size=3).fit((X, Y), tmp_path / "f")
+    late, label = X.clone(), Y.clone()
+    late[11, 0] += 1
+    label[11] = 0
+    for other in ((late, Y), (X, label), (X[:11], Y[:11]), (X.repeat(2, 1), Y.repeat(2))):
+        _refused(
+            "another data.*fit again",
+            lambda other=other: EKFAC(net, task, batch_size=3).fit(other, tmp_path / "f"),
+        )
+    with _stopped(net) as seen:  # the same rows cut otherwise are the same data
+        EKFAC(net, task, batch_size=5).fit((X, Y), tmp_path / "f")
+        EKFAC(net, task).fit(PARTS, tmp_path / "f")
+    assert not seen
+    EKFAC(pooled, task).fit((wide, Y, ones), tmp_path / "m")
+    ones[11, 3] = False
+    _refused("another data", lambda: EKFAC(pooled, task).fit((wide, Y, ones), tmp_path / "m"))
+    _refused("another data", lambda: EKFAC(pooled, task).fit((wide, Y), tmp_path / "m"))
+
+
+def test_factors_of_an_earlier_version_are_refused_in_words(tmp_path):
+    net, task = _net(), Classification()
+    EKFAC(net, task).fit((X, Y), tmp_path)
+    header = read_json(tmp_path / "factors.json")
+    old = {**header["about"], "version": 1, "data": "0" * 64}  # a hash of the first batch only
+    write_json(tmp_path / "factors.json", {**header, "about": old})
+    _refused("another version: 1.*version 2", lambda: EKFAC(net, task).fit((X, Y), tmp_path))
+    _refused("another version: 1.*version 2", lambda: EKFAC(net, task).load(tmp_path))
 
 
 def test_the_model_comes_back_as_it_was():

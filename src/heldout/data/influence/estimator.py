@@ -13,7 +13,7 @@ from torch import nn
 
 from heldout.core.errors import InputError
 
-from .batches import batches, expected
+from .batches import expected
 from .core import Core, fit_core
 from .curvature import whole_damping
 from .factors import (
@@ -34,8 +34,7 @@ from .passes import Fisher, FisherPass
 from .refine import Refining, refined_pairwise
 from .scores import Scoring, pairwise, self_scores
 from .store import (
-    VERSION,
-    batch_hash,
+    data_hash,
     load_factors,
     load_partial,
     model_hash,
@@ -44,6 +43,8 @@ from .store import (
 )
 
 STAGES = ("covariances", "eigenvalues")
+VERSION = 2
+"""Of what factors are said to be of; factors of other versions are refused. Since 2: all data."""
 
 
 class EKFAC:
@@ -107,7 +108,8 @@ class EKFAC:
         Args:
             data: `(x, y)`, `(x, y, mask)`, or batches of these; see `batches.batches`.
             path: folder for the factors. An interrupted fit goes on from its last save when it is
-                called again with the same model, data and settings.
+                called again with the same model, data and settings. Factors of other data are
+                refused: all inputs, targets and masks are compared, in a pass over the data.
 
         Raises:
             InputError: see `find_layers`, `batches`, `run_fisher` and `load_factors`.
@@ -117,13 +119,14 @@ class EKFAC:
         """
         self.layers_ = self._checked()
         about = self._about()
-        if self.kind != "identity":
-            about["data"] = batch_hash(next(iter(batches(data, self.batch_size))))
         folder = None if path is None else Path(path)
+        sizes: list[int] = []
+        if folder is not None and self.kind != "identity":
+            about["data"], sizes = data_hash(data, self.batch_size)
         if folder is not None and (folder / "factors.json").exists():
             self.factors_ = load_factors(folder, about)
             return self
-        self.factors_ = self._fitted(data, about, folder)
+        self.factors_ = self._fitted(data, about, folder, sizes)
         if folder is not None:
             save_factors(self.factors_, folder)
             for stage in STAGES:
@@ -250,15 +253,17 @@ class EKFAC:
 
     def _about(self) -> dict[str, Any]:
         return {
+            "version": VERSION,  # first, for it is the first difference that is told
             "model": model_hash(self.model),
             "layers": {k: [v.n_out, v.n_in] for k, v in self.layers_.items()},
             "kind": self.kind,
             "fisher": self.fisher,
             "seed": self.seed,
-            "version": VERSION,
         }
 
-    def _fitted(self, data: Any, about: dict[str, Any], folder: Path | None) -> Factors:
+    def _fitted(
+        self, data: Any, about: dict[str, Any], folder: Path | None, sizes: list[int]
+    ) -> Factors:
         if self.kind == "identity":
             dtype = next(self.model.parameters()).dtype
             flat = {
@@ -267,7 +272,8 @@ class EKFAC:
             }
             return Factors("identity", flat, about)
         how = FisherPass(self.fisher, self.seed, self.batch_size)
-        one, two = (self._progress(folder, stage, about) for stage in STAGES)
+        start = {**about, "batches": sizes}  # how far a pass came is counted in batches
+        one, two = (self._progress(folder, stage, start) for stage in STAGES)
         stash = Stash(self.memory if not one.done and not two.done else 0, expected(data))
         sums = covariances(
             self.model, self.task, self.layers_, data, how,
@@ -275,15 +281,15 @@ class EKFAC:
         )  # fmt: skip
         found = bases(sums, self.kind)
         examples = max(total.examples for total in sums.values())
-        start, about = about, {**about, "examples": examples}
+        about = {**about, "examples": examples}
         if self.kind == "kfac":
             return Factors(self.kind, found, about)
         if folder is not None:  # whole, so that what comes next can be interrupted as well
-            done = two.done or sum(1 for _ in batches(data, self.batch_size))
-            save_partial(folder, STAGES[0], done, sums, start)
+            save_partial(folder, STAGES[0], len(sizes), sums, start)
         del sums
+        kept = stash.pairs or None  # none either where the first pass was whole before
         squares, _ = corrected(
-            self.model, self.task, self.layers_, data, how, found, stash.pairs, self.shared, two
+            self.model, self.task, self.layers_, data, how, found, kept, self.shared, two
         )
         for name, layer in found.items():
             layer.eigenvalues = squares[name].div_(examples)

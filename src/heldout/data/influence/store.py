@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from heldout.core.errors import ArtifactError, InputError, MissingExtraError
 from heldout.core.files import read_json, write_bytes, write_json
 
-from .batches import Batch, nested
+from .batches import batches
 from .covariance import Covariance
 from .factors import Factors, LayerFactors, Progress
 
@@ -39,15 +40,43 @@ def model_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def batch_hash(batch: Batch) -> str:
-    """Return a SHA-256 of a batch's inputs and targets.
+def data_hash(data: Any, batch_size: int = 64) -> tuple[str, list[int]]:
+    """Return a SHA-256 of all inputs, targets and masks, and how many rows each batch has.
 
-    >>> len(batch_hash(Batch(torch.zeros(1), torch.zeros(1), None, 0, 1)))
-    64
+    The hash is the same however the rows are cut, as long as they are padded alike. One pass.
+
+    >>> x, y = torch.zeros(5, 2), torch.zeros(5)
+    >>> (one, cut), (two, whole) = data_hash((x, y), 2), data_hash([(x, y)])
+    >>> one == two, cut, whole
+    (True, [2, 2, 1], [5])
     """
-    digest = hashlib.sha256()
-    nested((batch.inputs, batch.targets), lambda t: digest.update(_bytes(t)))
-    return digest.hexdigest()
+    parts: dict[str, Any] = {}
+    kinds: dict[str, str] = {}
+    sizes = []
+    for batch in batches(data, batch_size):
+        sizes.append(batch.size)
+        for place, leaf in _leaves((batch.inputs, batch.targets, batch.mask), ""):
+            digest = parts.setdefault(place, hashlib.sha256())
+            tensor = isinstance(leaf, Tensor)
+            kind = f"{leaf.dtype}{tuple(leaf.shape[1:])}" if tensor else f"{leaf!r}"
+            if kinds.get(place) != kind:  # a change of width stands where it happens
+                digest.update(kind.encode())
+                kinds[place] = kind
+            if tensor:
+                digest.update(_bytes(leaf))
+    whole = hashlib.sha256(f"{sum(sizes)}".encode())
+    for place, digest in sorted(parts.items()):
+        whole.update(f"{place} {digest.hexdigest()}".encode())
+    return whole.hexdigest(), sizes
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping | tuple | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, part in items:
+            yield from _leaves(part, f"{place}/{key}")
+    elif isinstance(value, Tensor | str | int | float | bool | None):
+        yield place, value
 
 
 def save_factors(factors: Factors, path: Path) -> None:
@@ -163,6 +192,6 @@ def _unpacked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, meta
 
 
-def _bytes(t: Tensor) -> bytes:
+def _bytes(t: Tensor) -> Any:  # a buffer, not a copy
     flat = t.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return flat.view(torch.uint8).numpy() if flat.numel() else b""
