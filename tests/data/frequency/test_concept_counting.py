@@ -53,16 +53,49 @@ GLUE = [
 ]
 
 
-def brute(caption: str, concepts: dict[str, list[str]], anywhere: bool = False) -> set[str]:
-    """Another road to the same definition: regular expressions on lemmatized, folded text."""
-    text = "".join(c for c in caption if unicodedata.category(c) != "Cf")
+UNSPACED = (
+    "CJK ", "IDEOGRAPHIC ", "VERTICAL KANA", "VERTICAL IDEO", "HANGZHOU", "MASU MARK",
+    "HIRAGANA", "KATAKANA",
+    "HENTAIGANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ",
+)  # fmt: skip
+
+
+def spaced(text: str) -> str:
+    """Blanks around letters, with their marks, of scripts without any, told by their names."""
+    parts, inside = [""], False
+    for char in text:
+        named = unicodedata.name(char, "").startswith(UNSPACED)
+        kind = unicodedata.category(char)
+        if named and (kind[0] == "L" or kind == "Nl"):
+            parts.append(f" {char}")
+            inside = True
+        elif inside and kind[0] == "M" and (named or unicodedata.combining(char)):
+            parts[-1] += char
+        else:
+            parts.append(f" {char}" if inside else char)
+            inside = False
+    return "".join(parts)
+
+
+def selects(char: str) -> bool:
+    return unicodedata.name(char, "").startswith("VARIATION SELECTOR")
+
+
+def brute_words(text: str) -> list[str]:
+    text = text.replace("\u200b", " ")
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf" and not selects(c))
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     runs = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text)
-    lemmas = [singular(w) for w in runs.split()]
+    return spaced(runs).split()
+
+
+def brute(caption: str, concepts: dict[str, list[str]], anywhere: bool = False) -> set[str]:
+    """Another road to the same definition: regular expressions on lemmatized, folded text."""
+    lemmas = [singular(w) for w in brute_words(caption)]
     line, found = f" {' '.join(lemmas)} ", set()
     for name, others in concepts.items():
         for form in (name, *others):
-            wanted = [singular(w) for w in words(form)]
+            wanted = [singular(w) for w in brute_words(form)]
             if anywhere:
                 hit = set(wanted) <= set(lemmas)
             else:
@@ -103,6 +136,54 @@ def test_any_text_and_any_split_into_batches(texts: list[str], pieces: list[str]
     assert whole.by_name() == {n: sum(n in brute(t, CONCEPTS) for t in texts) for n in CONCEPTS}
     single = [count_concepts([t], CONCEPTS).counts for t in texts]
     assert (np.sum(single, axis=0) == whole.counts).all()
+
+
+NO_BLANKS = {
+    "猫": [], "東京": [], "大阪城": ["おおさかじょう"], "ネコ": ["ねこ"], "แมว": [], "น้ำ": [],
+    "ที": [], "ແມວ": [], "ឆ្មា": [], "ကြောင်": [], "T恤": [], "dog": [], "가방": [], "हिन्दी": [],
+}  # fmt: skip
+LETTERS = [
+    "猫", "東", "京", "東京", "大阪城", "ネコ", "ﾈｺ", "ね", "こ", "が",
+    "か\u3099", "ｶﾞ", "ー", "แมว", "แม", "ว", "น้ำ", "น\u0e33", "น",
+    "ที", "ท", "ิ", "ี", "่", "ແມວ", "ຳ", "ឆ្មា", "ឆ", "\u17d2",
+    "ကြောင်", "က", "်", "t", "T恤", "dog", "s", "1", "๒", "가방",
+    "हिन्दी", "ि", "\u0301", "\u200b", "\u200c", "\u200d", "\u2060",
+    "\U000e0100", "\ufe00", " ", "-", "・", "。", "\u20dd", "〇", "々",
+    "𠮷", "\uf900", "\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("caption", "found"),
+    [("一只猫在桌上", ["猫"]), ("แมวน่ารัก", ["แมว"]), ("東京都の大阪城", ["東京", "大阪城"]),
+     ("クロネコ", ["ネコ"]), ("ｸﾛﾈｺ", ["ネコ"]), ("新T恤dog", ["T恤", "dog"]), ("น้ำแข็ง", ["น้ำ"]),
+     ("ที่นี่", []), ("東\U000e0100京", ["東京"]), ("dogs猫", ["猫", "dog"]), ("京東", []),
+     ("ແມວນ້ອຍ", ["ແມວ"]), ("ឆ្មាពីរ", ["ឆ្មា"]), ("ကြောင်လေး", ["ကြောင်"]), ("hot\u200bdog", ["dog"]),
+     ("do\u200bg", []), ("do\u2060g", ["dog"]), ("do\u200cg", ["dog"]), ("do\u200dg", ["dog"])],
+)  # fmt: skip
+def test_scripts_without_blanks(caption: str, found: list[str]) -> None:
+    wanted = {name: int(name in found) for name in NO_BLANKS}
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        names = [unicodedata.normalize(form, name) for name in NO_BLANKS]
+        synonyms = dict(zip(names, NO_BLANKS.values(), strict=True))
+        counts = count_concepts([unicodedata.normalize(form, caption)], synonyms).counts
+        assert counts.tolist() == list(wanted.values()), form
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(LETTERS), max_size=12).map("".join), max_size=6))
+@pytest.mark.parametrize("match", ["phrase", "words"])
+def test_mixed_scripts_against_brute_force(match: str, texts: list[str]) -> None:
+    found = count_concepts(texts, NO_BLANKS, match=match).by_name()
+    wanted = [brute(text, NO_BLANKS, match == "words") for text in texts]
+    assert found == {name: sum(name in w for w in wanted) for name in NO_BLANKS}
+
+
+def test_every_character_between_letters() -> None:
+    codes = [c for c in range(0x32000) if not 0xD800 <= c < 0xE000 and chr(c).isalnum()]
+    texts = [f"q{chr(c)}q" for c in codes]
+    wrong = [ascii(text) for text in texts if words(text) != brute_words(text)]
+    assert len(codes) > 100_000 and wrong == []
 
 
 def test_unicode_forms_are_one() -> None:

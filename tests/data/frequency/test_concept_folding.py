@@ -22,6 +22,7 @@ JOINING = [
     "e", "E", "<", " ", "\n", "\u0301", "\u0338", "\u0345", "\u0323", "\u1100", "\u1161", "\u11a8",
     "\u3131", "\u314f", "ｶ", "\uff9e", "が", "\u3099", "\u00ad", "\u200d", "\ufe0f", "ß", "İ", "ǆ",
     "ﬁ", "ﷺ", "ᾳ", "α", "\u0f71", "\u0f72", "क", "\u093c", "\u09c7", "\u09be", "🐶", "—", "東", "ΐ",
+    "ก", "\u0e34", "\u0e33", "\u0eb3", "\u17d2", "\u1025", "\u102e", "\u200b", "\U000e0100", "ー",
 ]  # fmt: skip
 
 
@@ -37,7 +38,9 @@ def whole(text: str) -> str:
     return fold(text.replace("\n", " "))
 
 
-@pytest.mark.parametrize(("before", "after"), [("", ""), ("e", "\u0301"), ("\u1100", "\u1161")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("", ""), ("e", "\u0301"), ("\u1100", "\u1161"), ("ก", "\u0e34")]
+)
 def test_every_character_in_its_company(before: str, after: str) -> None:
     codes = [c for c in range(0x1F000) if not (0xD800 <= c < 0xE000 or 0x3400 <= c < 0xA000)]
     texts = [before + chr(c) + after for c in codes if not 0xAC10 <= c < 0xD790]

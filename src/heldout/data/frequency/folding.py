@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from heldout.core.errors import InputError, MissingExtraError
-from heldout.data.frequency.words import fold
+from heldout.data.frequency.words import fold, follows
 
 _CODES = 0x110000
 _KEPT = 1 << 24  # bytes of units that are kept from one call to the next
@@ -117,14 +117,14 @@ def begins_anew(char: str) -> bool:
     """Return whether text before this character is folded the same without it, and it without that.
 
     True when it, and what case folding makes of it, starts with a character that is no combining
-    mark and is not the second of two that Unicode composes.
+    mark, is not the second of two that Unicode composes, and is no mark of a script without blanks.
 
-    >>> [begins_anew(c) for c in ("é", "\\u0301", "東", "\\u1161", "\\u314f")]
-    [True, False, True, False, False]
+    >>> [begins_anew(c) for c in ("é", "\\u0301", "東", "\\u1161", "\\u314f", "\\u0e34")]
+    [True, False, True, False, False, False]
     """
     folded = unicodedata.normalize("NFKC", char).casefold()
     firsts = (unicodedata.normalize("NFKD", part)[0] for part in (char, folded))
-    return not any(unicodedata.combining(c) or c in _seconds() for c in firsts)
+    return not any(follows(c) or c in _seconds() for c in firsts)
 
 
 @lru_cache(maxsize=1)

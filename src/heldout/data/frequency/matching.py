@@ -51,6 +51,10 @@ def compile_concepts(
     what separates the words (blank, hyphen, underscore, any punctuation) do not matter. Concepts
     are counted each for itself: "hot dog" also counts for "dog".
 
+    Han, kana, Thai, Lao, Khmer and Burmese are written without blanks. There each letter with its
+    marks is a word, so a concept is found wherever its letters follow one another: also inside of
+    a longer word (a Thai "rice" in "news"), and with match="words" in any order and place.
+
     Args:
         concepts: names, or names with their synonyms.
         match: "phrase", or "words" for all words in any order and place, which is what the
@@ -88,7 +92,7 @@ def compile_concepts(
     said = json.dumps(
         [list(synonyms.items()), match, lemmatize, sorted((table or {}).items())], default=list
     )
-    fingerprint = hashlib.sha256(f"1 {said}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    fingerprint = hashlib.sha256(f"2 {said}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
     surfaces = {
         form: n for w, n in number.items() for form in (forms(w, table) if lemmatize else {w})
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 
@@ -34,9 +35,11 @@ _ES = ("sses", "shes", "ches", "xes", "oes")
 def fold(text: str) -> str:
     """Return text in the one form that is compared: equal for every Unicode form of the same words.
 
-    Invisible format characters and variation selectors are taken out, then NFKC, case folding and
-    NFKC again; every character that is neither letter, digit nor mark becomes a blank, a line feed
-    stays.
+    Invisible format characters (but the zero width space, which is a blank) and variation selectors
+    are taken out, then NFKC, case folding and NFKC again; every character that is neither letter,
+    digit nor mark becomes a blank, a line feed stays. Han, kana, Thai, Lao, Khmer and Burmese are
+    written without blanks: each of their letters, with the marks that follow it, is set between
+    blanks, so it is a word of its own.
 
     >>> fold("Cafe\\u0301 – ＤＯＧs, \\ufb01sh") == fold("CAFÉ dogs ﬁsh".replace(" d", "   d")
     ...     .replace("s ﬁ", "s  ﬁ"))
@@ -44,14 +47,34 @@ def fold(text: str) -> str:
     """
     bare = text.translate(_INVISIBLE)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bare).casefold())
-    return folded.translate(_BLANKS)
+    return _UNSPACED.sub(_apart, folded.translate(_BLANKS))
+
+
+def follows(char: str) -> bool:
+    """Return whether a mark stays with the letter before it in scripts without blanks.
+
+    >>> [follows(c) for c in ("\\u0e34", "\\u0301", "ก", "a")]
+    [True, True, False, False]
+    """
+    if unicodedata.combining(char):
+        return True
+    return unicodedata.category(char)[0] == "M" and _WITHIN.match(char) is not None
+
+
+def _apart(found: re.Match[str]) -> str:
+    # Other scripts' marks without a combining class are cut off: `folding` folds them apart, too.
+    cluster = found[0]
+    n = next((i for i in range(1, len(cluster)) if not follows(cluster[i])), len(cluster))
+    return f" {cluster[:n]} {cluster[n:]}"
 
 
 def words(text: str) -> list[str]:
     """Split folded text into words: runs of letters, digits and marks.
 
-    >>> words("Black-footed_albatross's nest")
-    ['black', 'footed', 'albatross', 's', 'nest']
+    In scripts without blanks, one letter and its marks: what is a word there needs a dictionary.
+
+    >>> words("Black-footed_albatross's nest"), words("T恤和ทีม")
+    (['black', 'footed', 'albatross', 's', 'nest'], ['t', '恤', '和', 'ที', 'ม'])
     """
     return fold(text).split()
 
@@ -100,7 +123,8 @@ class _Invisible(dict[int, int | None]):
     # Filled as characters are met: a table of all of Unicode would take longer than most files.
 
     def __missing__(self, code: int) -> int | None:
-        gone = unicodedata.category(chr(code)) == "Cf" or 0xFE00 <= code <= 0xFE0F
+        formats = unicodedata.category(chr(code)) == "Cf" and code != _ZERO_WIDTH_SPACE
+        gone = formats or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
         self[code] = found = None if gone else code
         return found
 
@@ -114,3 +138,12 @@ class _Blanks(dict[int, int]):
 
 
 _INVISIBLE, _BLANKS = _Invisible(), _Blanks()
+_ZERO_WIDTH_SPACE = 0x200B  # a format character, but what it says is that a word ends
+_WITHIN = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17df\ua9e0-\ua9ff\uaa60-\uaa7f"  # Thai to Khmer
+    "\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3040-\u30ff\u31f0-\u31ff"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001aff0-\U0001b16f\U00020000-\U0003ffff]"
+)
+# A letter of these scripts (their digits make numbers) and the marks behind it: once folded, what
+# is neither word character nor blank is a mark.
+_UNSPACED = re.compile(rf"(?=[^\W\d_]){_WITHIN.pattern}[^\w\s]*")
