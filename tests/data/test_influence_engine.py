@@ -297,6 +297,36 @@ def test_padding_a_batch_changes_nothing():
     assert not torch.allclose(counted.closed()[0], blind.closed()[0])
 
 
+@pytest.mark.parametrize("fisher", ["sampled", "empirical"])
+@pytest.mark.parametrize("given", ["mask and -100", "mask", "-100"])
+def test_padding_is_exact_however_it_is_told(fisher, given):
+    # Oracle: each row alone, cut to its length, so that there is no padding at all.
+    model, task, (x, _) = _set(_Words()), CausalLanguageModel(), _sequences()
+    lengths = torch.tensor([6, 4, 3, 5, 2])
+    mask = torch.arange(6) < lengths[:, None]
+    y = x.masked_fill(~mask, -100) if "-100" in given else x
+    data = (x, y, mask) if "mask" in given else (x, y)
+    rows = [(x[i : i + 1, :n], x[i : i + 1, :n]) for i, n in enumerate(lengths)]
+    found = EKFAC(model, task, fisher=fisher, damping=0.1).fit(data)
+    alone = EKFAC(model, task, fisher=fisher, damping=0.1).fit(rows)
+    if fisher == "empirical":  # a sampled label's draw is of its place in a row, of any width
+        for name, layer in alone.factors_.layers.items():
+            assert torch.allclose(layer.eigenvalues, found.factors_.layers[name].eigenvalues)
+    found.factors_ = alone.factors_
+    np.testing.assert_allclose(found.scores(data, data), alone.scores(rows, rows), rtol=1e-7)
+    np.testing.assert_allclose(found.self_influence(data), alone.self_influence(rows), rtol=1e-7)
+    assert np.abs(found.scores(data, data, per_token=True)[:, 4, 2:]).max() == 0
+
+
+def test_a_mask_without_a_position_is_refused():
+    x, y = _sequences()
+    mask = torch.ones(5, 6, dtype=torch.bool)
+    mask[3] = False
+    for wrong in (mask, mask & False):
+        with pytest.raises(ValueError, match="without a True for example"):
+            EKFAC(_set(_Words()), CausalLanguageModel()).fit((x, y, wrong))
+
+
 def test_parts_of_the_data_add_up():
     model, (x, y), task = _mlp(), _rows(20), Classification()
     layers = find_layers(model)

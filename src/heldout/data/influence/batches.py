@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,48 @@ class Batch:
     """Number of the first example in the data."""
     size: int
     """Number of examples."""
+    derived: bool = False
+    """Whether the mask was read off the targets: layers with other positions then go without."""
 
     def call(self, model: nn.Module) -> Any:
         """Run the model forward."""
         if isinstance(self.inputs, Mapping):
             return model(**self.inputs)
         return model(*self.inputs) if isinstance(self.inputs, tuple) else model(self.inputs)
+
+
+@dataclass(frozen=True)
+class Ignoring:
+    """Data of a task in which targets of one value do not count, as `batches` takes them."""
+
+    data: Any
+    """As in `batches`."""
+    value: int
+    """The target that does not count."""
+
+
+def without_padding(batch: Batch, ignore: int) -> Batch:
+    """Return a batch whose mask and targets say the same about padding.
+
+    Targets at masked positions become `ignore`. Without a mask, positions behind a row's last
+    target that counts are masked: nothing there moves the loss of a causal model. Ignored targets
+    before it may be a prompt, which takes part, or padding on the left: that cannot be known, and
+    all of them count as inputs; pass a mask for data that are padded on the left.
+
+    >>> x, y = torch.ones(1, 3), torch.tensor([[5, 6, -100]])
+    >>> without_padding(Batch(x, y, None, 0, 1), -100).mask.tolist()
+    [[True, True, False]]
+    >>> without_padding(Batch(x, y, torch.tensor([[True, False, False]]), 0, 1), -100).targets
+    tensor([[   5, -100, -100]])
+    """
+    y, mask = batch.targets, batch.mask
+    if not isinstance(y, Tensor) or y.ndim != 2 or y.is_floating_point():
+        return batch
+    if mask is not None:
+        same = mask.shape == y.shape
+        return replace(batch, targets=y.masked_fill(~mask, ignore)) if same else batch
+    counted = (y != ignore).flip(1).cumsum(1).flip(1) > 0
+    return batch if bool(counted.all()) else replace(batch, mask=counted, derived=True)
 
 
 def batches(data: Any, batch_size: int = 64, device: torch.device | None = None) -> Iterator[Batch]:
@@ -43,17 +79,22 @@ def batches(data: Any, batch_size: int = 64, device: torch.device | None = None)
         data: a tuple of arrays or tensors `(x, y)` or `(x, y, mask)`, cut into batches here; or
             anything that can be iterated again and again (a DataLoader that does not shuffle, a
             list) and gives such tuples as batches. `x` may be a mapping of keyword arguments;
-            its "attention_mask" is the mask where none is given.
+            its "attention_mask" is the mask where none is given. Padding whose loss the task
+            itself counts is left out for tasks with an `ignore` value only.
         batch_size: rows of a batch cut here.
         device: where the batches are put.
 
     Raises:
         InputError: an iterator that can be read only once, a loader that shuffles, batches of
-            another form, or no data.
+            another form, no data, or a row of a mask without a position.
 
     >>> [b.size for b in batches((torch.zeros(5, 2), torch.zeros(5)), batch_size=2)]
     [2, 2, 1]
     """
+    if isinstance(data, Ignoring):
+        inner = batches(data.data, batch_size, device)
+        yield from (without_padding(batch, data.value) for batch in inner)
+        return
     start = 0
     for item in _cut(data, batch_size) if _is_whole(data) else _given(data):
         if isinstance(item, Batch):
@@ -67,6 +108,8 @@ def batches(data: Any, batch_size: int = 64, device: torch.device | None = None)
         if mask is None and isinstance(moved[0], Mapping):
             mask = moved[0].get("attention_mask")
         size = _rows(moved[0])
+        if mask is not None:
+            _refuse_empty(mask, start)
         yield Batch(moved[0], moved[1], None if mask is None else mask.bool(), start, size)
         start += size
     if start == 0:
@@ -79,6 +122,8 @@ def expected(data: Any) -> int | None:
     >>> expected((torch.zeros(5, 2), torch.zeros(5))), expected([])
     (5, None)
     """
+    if isinstance(data, Ignoring):
+        return expected(data.data)
     if _is_whole(data):
         return _rows(data[0])
     dataset: Any = getattr(data, "dataset", None)
@@ -199,6 +244,16 @@ def _given(data: Any) -> Iterable[Any]:
             "DataLoader(..., shuffle=False)",
         )
     return data
+
+
+def _refuse_empty(mask: Tensor, start: int) -> None:
+    empty = ~mask.bool().flatten(1).any(1) if mask.ndim > 1 else torch.zeros(1, dtype=torch.bool)
+    if bool(empty.any()):
+        raise InputError(
+            f"a mask without a True for example {start + int(empty.nonzero()[0])}",
+            "at least one position that counts in every row",
+            "leave the example out, or turn the mask round: True is what counts",
+        )
 
 
 def _rows(inputs: Any) -> int:

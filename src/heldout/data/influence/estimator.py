@@ -13,7 +13,7 @@ from torch import nn
 
 from heldout.core.errors import InputError
 
-from .batches import expected
+from .batches import Ignoring, expected
 from .core import Core, fit_core
 from .curvature import whole_damping
 from .factors import (
@@ -118,6 +118,7 @@ class EKFAC:
         not fit in `memory`; eigendecompositions of every layer's factors.
         """
         self.layers_ = self._checked()
+        data = self._counted(data)
         about = self._about()
         folder = None if path is None else Path(path)
         sizes: list[int] = []
@@ -188,13 +189,14 @@ class EKFAC:
                 finite, or rank together with refine or core.
         """
         how = self._scoring(rank)
+        queries, train = self._counted(queries), self._counted(train)
         if refine or core is not None:
             if rank is not None:
                 raise InputError(f"rank={rank} with refined scores", "one of the two", "rank=None")
             refining = Refining(
                 refine,
                 whole_damping(self.damping, self.factors_.layers),
-                train if refine_on is None else refine_on,
+                train if refine_on is None else self._counted(refine_on),
                 FisherPass(self.fisher, self.seed, self.batch_size),
                 core,
             )
@@ -217,7 +219,14 @@ class EKFAC:
         how = self._scoring(None)
         labels = FisherPass(self.fisher, self.seed, self.batch_size)
         return fit_core(
-            self.model, self.task, how.layers, how.factors, data, labels, size, self.shared
+            self.model,
+            self.task,
+            how.layers,
+            how.factors,
+            self._counted(data),
+            labels,
+            size,
+            self.shared,
         )
 
     def self_influence(self, train: Any) -> np.ndarray:
@@ -225,7 +234,7 @@ class EKFAC:
 
         Large values mark examples that the model can only learn by heart, wrong labels among them.
         """
-        return self_scores(self.model, self.task, train, self._scoring(None))
+        return self_scores(self.model, self.task, self._counted(train), self._scoring(None))
 
     def _scoring(self, rank: int | None) -> Scoring:
         if not hasattr(self, "factors_"):
@@ -244,6 +253,10 @@ class EKFAC:
         return Scoring(
             now, self.factors_.layers, damping, self.shared, self.batch_size, self.memory, rank
         )
+
+    def _counted(self, data: Any) -> Any:
+        ignore = getattr(self.task, "ignore", None)
+        return data if ignore is None else Ignoring(data, ignore)
 
     def _checked(self) -> dict[str, Layer]:
         if self.kind not in KINDS:

@@ -123,7 +123,8 @@ class CausalLanguageModel:
     """Next-token cross-entropy of logits (n, T, V); targets are token ids (n, T).
 
     Position t predicts the token at t + 1. Targets of -100 do not count: put it on padding, and
-    on the prompt where the loss is of the completion only.
+    on the prompt where the loss is of the completion only. `EKFAC` puts it where a mask is False;
+    without a mask, -100 at a row's end is taken as padding, and before that as a prompt.
     """
 
     ignore: int = -100

@@ -191,6 +191,8 @@ def _pair(
     d = d.reshape(batch.size, -1, layer.n_out).to(a.dtype)
     if batch.mask is None or plain or layer.kind == "conv":
         return a, d
+    if batch.mask.shape != a.shape[:2] and batch.derived:
+        return a, d
     if batch.mask.shape != a.shape[:2]:
         raise InputError(
             f"mask {tuple(batch.mask.shape)} for layer '{layer.name}' with {a.shape[1]} positions",
