@@ -250,3 +250,29 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["law", str(tmp_path / "counts.json"), str(scores)]) == 0
     assert json.loads(capsys.readouterr().out)["raw_r"]["value"] > 0.9
     assert run(["law", str(out / "counts.json"), str(scores)]) == 2
+
+
+def test_files_of_the_users_are_not_told_to_be_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("a dog\n")
+    names, out = tmp_path / "names.json", tmp_path / "out"
+    for text, said in (
+        ('["dog"', "as JSON"),
+        ('{"dog": 3}', "synonyms"),
+        ('{"dog": null}', "syno"),
+    ):
+        names.write_text(text)
+        given = ["count", str(tmp_path / "a.txt"), "--concepts", str(names), "--out", str(out)]
+        assert run(given) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("InputError") and said in told and "delete" not in told
+    names.write_text('{"dog": 3')
+    assert run(["law", str(names), str(names)]) == 2
+    told = capsys.readouterr().err
+    assert str(names) in told and "delete" not in told
+    names.write_text('["dog"]')
+    out.write_text("a file")
+    given = ["count", str(tmp_path / "a.txt"), "--concepts", str(names), "--out", str(out)]
+    assert run(given) == 2 and "is a file" in capsys.readouterr().err
+    assert out.read_text() == "a file"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from heldout.core.errors import HeldoutError, InputError
+from heldout.core.errors import ArtifactError, HeldoutError, InputError
 from heldout.core.files import plain, read_json, write_json
 from heldout.data.frequency.engines import count_shards
 from heldout.data.frequency.law import frequency_law
@@ -126,7 +126,12 @@ def _law(options: Law) -> int:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}, which is no file", "a JSON file", "check the path")
-    return read_json(path)
+    try:
+        return read_json(path)
+    except ArtifactError as error:  # its advice is for files that the library wrote itself
+        raise InputError(
+            f"{path}, which cannot be read as JSON", "a JSON file in UTF-8", "mend its text"
+        ) from error
 
 
 def _numbers(path: Path) -> dict[str, float]:

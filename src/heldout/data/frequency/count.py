@@ -60,8 +60,8 @@ def count_concepts(captions: Any, concepts: Names | Matcher, **options: Any) -> 
         concepts: names, names with synonyms, or a matcher.
         options: of `matching.compile_concepts`.
 
-    Cost: 200 to 300 MB a second on one core for ASCII captions, by how many match; about half of
-    that for others, which are folded first.
+    Cost: 130 to 270 MB a second on one core for ASCII captions, by how many match; about half of
+    that for others, which are folded first, and less where each letter is a word (Han, Thai).
 
     Raises:
         InputError: captions that are not text; what `compile_concepts` refuses.

@@ -1,7 +1,7 @@
 """Count concepts over many shards: here or on a Ray cluster, with the same counts, resumable.
 
-Why plain Ray tasks. One job, 4,000 concepts in 2.6 million made-up captions (200 MB of text in 16
-Parquet shards), was run by each engine on one machine of 2 cores: processor time of all of its
+Why plain Ray tasks. In one trial, whose results are not kept, one job, 4,000 concepts in
+2.6 million made-up captions (200 MB of text in 16 Parquet shards), was run by each engine on one machine of 2 cores: processor time of all of its
 processes, of which what one shard of 12.5 MB takes is start-up for the most part; memory at its
 peak; and the same captions, 12 MB of text, in 1.7 GB of webdataset archives. All counts were equal.
 
@@ -22,8 +22,8 @@ handed whole archives to `tarfile` (Spark: 5.3 GB, and none above 2 GB). In none
 bad shard left out by name without a task for each shard, which is what is written here, in 20
 lines. All are under the Apache licence 2.0, and released often.
 
-Parquet is read by pyarrow: with Polars or DuckDB as reader the same job took 0.87 to 1.07 of the
-time (benchmarks/concept_reading.py), and 1.5 and 2.3 times the memory.
+Parquet is read by pyarrow: with Polars or DuckDB as reader the same job took 0.88 to 1.05 of the
+time (benchmarks/results/concept_reading.json).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def count_shards(
 
     Raises:
         ShardError: a bad shard, and `skip_bad` is False.
-        InputError: no shards, one that is missing or given twice, or what `compile_concepts`
+        InputError: no shards, one missing or given twice, `out` in a file, or what `compile_concepts`
             refuses.
         MissingExtraError: numba, pyarrow or ray is not installed.
     """
@@ -106,6 +106,9 @@ def count_shards(
         raise InputError(f"engine {engine!r}, {jobs} jobs", "local or ray, 1 or more", "jobs=1")
     keys = {path: _key(path, matcher, column) for path in paths}
     kept = Path(out) if out is not None else None
+    blocking = [p for p in (kept, *kept.parents) if p.exists() and not p.is_dir()] if kept else []
+    if blocking:
+        raise InputError(f"out {kept}: {blocking[0]} is a file", "a folder", "another name")
     done = {p: c for p in paths if kept and (c := _read(kept, p, keys[p], matcher)) is not None}
     left = [p for p in paths if p not in done]
     found, skipped, resumed = dict(done), dict[str, str](), len(done)

@@ -131,6 +131,11 @@ def _checked(concepts: Names) -> dict[str, tuple[str, ...]]:
             raise InputError(
                 f"synonyms of {lone[0]!r} that are a string", "a list of strings", '["..."]'
             )
+        for name, others in concepts.items():
+            if not isinstance(others, Iterable):
+                raise InputError(
+                    f"synonyms of {name!r}: {others!r:.40}", "a list of strings, or []", '["..."]'
+                )
         found = {name: tuple(others) for name, others in concepts.items()}
     else:
         found = {name: () for name in concepts}
