@@ -8,6 +8,9 @@ bare step's in the same round. All start a round from the same gradients, which 
 of the clock. A method whose projected gradients differ from the definition in float64 by more than
 1e-5 relative is reported as wrong and not timed. The losses and the robust gradients follow, each
 against the ordinary one, as a ratio in the same round.
+
+The goal is half of every peer's overhead. It is not reached everywhere: the record in results/ has
+shares above 0.5, up to 1.79.
 """
 
 from __future__ import annotations

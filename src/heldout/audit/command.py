@@ -45,7 +45,7 @@ class Options:
     """report.json of an earlier audit: print what changed, and write compare.html."""
     fail_on: str = "never"
     """Exit with 1 when a check is at least this bad: never, warning, failed, or a list such as
-    leakage,label_noise>=warning."""
+    "leakage,label_noise>=warning" (with the quotes: > is the shell's)."""
     junit: Path | None = None
     """Write a JUnit XML file here."""
     pytest: Path | None = None
