@@ -17,25 +17,23 @@ median over rounds of products' time / step's time: 1 is a step that costs nothi
 - quadratic/recipe: the step of `grokking_corrupted`, against its three products.
 - small_batches: `train_network` on 64 inputs, 64 hidden units and 10 classes, against its five.
 
-What was found (one core, 5108 pairs modulo 113, two hidden layers of 200; smallest CPU time of
-several on a machine that others used, so read the record for what counts):
+What was found (one core, 5108 pairs modulo 113, two hidden layers of 200; from the record, where
+other sizes and two cores are as well):
 
-- The products take 26 ms, near the core's peak. bfloat16 takes less than half of that, but the
+- The products take 25 ms, near the core's peak. bfloat16 takes less than half of that, but the
   gradient is then off by 5 % of its norm at the start and by 12 % once fitted (float32: below
   0.1 %), so it is measured here and not offered.
-- A step as the recipe had it took 30 ms with softmax, a share of 0.88, and 52 ms with StableMax,
-  0.50: the loss in float64 through autograd took nearly half. In closed form it is eight plain
-  passes, 30 ms and a share near 0.9. To check that every logit is finite took as long again,
-  to check the extremes takes a twentieth of it.
+- A step as the recipe had it (whole/*) takes 27 ms with softmax, a share of 0.94, and 39 ms with
+  StableMax, 0.67: the loss in float64 through autograd takes a third. In closed form it is eight
+  plain passes, 26 ms and a share of 0.96.
 - Denormals: with 60 % of softmax's terms denormal, to flush them brought a tenth in the record.
-- One-hot rows cost 45 ms (0.61): the first layer's product and its gradient's are as large as
-  the second's. As a sum of rows the same graph takes 33 ms (0.83).
-- Blocks of rows bring little, 27 to 28 ms against 29 at once: the activations of a whole batch
+- One-hot rows cost 42 ms (0.61): the first layer's product and its gradient's are as large as
+  the second's. As a sum of rows the same graph takes 30 ms (0.88).
+- Blocks of rows bring little, 25 to 27 ms against 27 at once: the activations of a whole batch
   (4 MB each) still fit the last cache. They keep memory flat.
 - Small batches are another matter. Of a step of `train_network` on 64 rows the products are less
   than a sixth, at 4096 rows about half; the rest is calls: autograd, some 60 operators, the
-  optimizer's and the schedule's Python. Calling the fused AdamW kernel without the optimizer
-  around it, on rows gathered once an epoch, took 234 us a step instead of 373, to the same bits.
+  optimizer's and the schedule's Python.
 """
 
 from __future__ import annotations

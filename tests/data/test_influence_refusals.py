@@ -120,6 +120,8 @@ def test_losses_that_are_reduced_or_not_finite():
     net = _net()
     mean = _Loss(lambda losses: losses / len(losses))
     _refused("averaged over the batch.*reduction", lambda: EKFAC(net, mean).fit((X, Y)))
+    repeated = _Loss(lambda losses: losses.mean().expand(len(losses)))
+    _refused("averaged.*repeated.*reduction", lambda: EKFAC(net, repeated).fit((X, Y)))
     _refused("shape", lambda: EKFAC(net, _Loss(lambda losses: losses.mean())).fit((X, Y)))
     mixed = _Loss(lambda losses: losses + losses[-1] * losses.sum())
     _refused("other rows", lambda: EKFAC(net, mixed).fit((X, Y)))

@@ -155,7 +155,7 @@ SPREAD = (
         metric="tail_outside", direction="below", threshold=0.0,
         unit="distance of the median exponent from that range; negative inside",
         paper_value="exponents of about 2 to 4.3 for most queries",
-        differs=_ROWS + " Fitted by Clauset et al. 2009 from the best cut-off with 100 rows or "
+        differs=_ROWS + " Fitted by Clauset et al. 2009 from the best cut-off with 150 rows or "
         "more above it.",
     ),
 )  # fmt: skip

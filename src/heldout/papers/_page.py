@@ -164,7 +164,7 @@ def _run(entry: Entry, scale: str, seeds: int) -> dict[str, Any]:
     versions = where.get("versions") or {}
     with_ = ", ".join(f"{k} {versions[k]}" for k in ("heldout", "torch", "numpy") if k in versions)
     return {
-        "command": _command(entry, scale, seeds, list(chosen)),
+        "command": command(entry, scale, seeds, list(chosen)),
         "expected": f"Expect, after {_time(seconds)} on one core ({text(machine)}; "
         f"{text(with_)}):\n",
         "lines": [
@@ -175,7 +175,8 @@ def _run(entry: Entry, scale: str, seeds: int) -> dict[str, Any]:
     }
 
 
-def _command(entry: Entry, scale: str, seeds: int, claims: Sequence[str]) -> str:
+def command(entry: Entry, scale: str, seeds: int, claims: Sequence[str]) -> str:
+    """Return the command that measures these claims again, and no others."""
     # without names it would measure those claims, too, that took another number of seeds
     rest = [r for k, r in entry.records.items() if r["scale"] == scale and k not in claims]
     named = f" --claim {' '.join(claims)}" if rest else ""

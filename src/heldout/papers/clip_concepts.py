@@ -105,20 +105,21 @@ CLAIMS = (
     ),
     _real(
         id="released_within_sets", metric="least_within_r_low", direction="above", threshold=0.0,
-        unit=_R,
+        unit=_R + ", lower end of the interval of the model where it is lowest",
         says="The trend is there within data sets, too: not an effect of easy sets with frequent "
         "classes.",
         paper_value="not tested",
     ),
     _real(
         id="released_slope", metric="least_slope_low", direction="above", threshold=0.0,
-        unit="accuracy points per decade of frequency",
+        unit="accuracy points per decade of frequency, lower end of the interval of the model "
+        "where it is lowest",
         says="Ten times the examples of a class go with higher accuracy on it, for every model.",
         paper_value="a constant gain for each factor, in figures",
     ),
     _real(
         id="released_frequency_determines", metric="most_explained", direction="above",
-        threshold=0.5, unit="share of variance (0-1)",
+        threshold=0.5, unit="share of variance (0-1), of the model where it is largest",
         says="Frequency determines accuracy: it explains most of how classes differ, in some "
         "model.",
         paper_value="the title's word; r squared of single concepts is not given",
@@ -131,7 +132,7 @@ CLAIMS = (
     ),
     _real(
         id="released_unseen_at_chance", metric="most_zero_over_chance", direction="below",
-        threshold=5.0, unit="times chance",
+        threshold=5.0, unit="times chance, of the model where it is largest",
         says="Classes that were found nowhere in the data are near chance for every model.",
         paper_value="no zero-shot generalization, by the title; bins of count 0 are left out",
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 from heldout.papers._bibtex import bibtex
 from heldout.papers._entry import Entry
-from heldout.papers._page import snippet
+from heldout.papers._page import command, snippet
 from heldout.papers.card import Paper
 from heldout.papers.catalogue import recipe, record_path
 from heldout.serve.items import Item, records
@@ -120,7 +120,7 @@ def _made(slug: str) -> PaperPage:
         claims,
         said.pop() if len(said) == 1 and len(claims) > 1 else "",
         _table(made, found),
-        _runs(slug, made.CLAIMS, found),
+        _runs(made, found),
         _code(made),
         bibtex(made.PAPER),
         _digest(slug, list(found)) if drawn else "",
@@ -147,11 +147,12 @@ def _code(made: Any) -> str:
     return "\n".join(lines[1:-1]) if fenced else ""
 
 
-def _runs(slug: str, claims: Sequence[Any], found: Mapping[str, Any]) -> tuple[Run, ...]:
+def _runs(made: Any, found: Mapping[str, Any]) -> tuple[Run, ...]:
+    entry, claims = Entry(made, dict(found)), made.CLAIMS
     if not claims:
         return ()
     asked = sorted({(r["scale"], len(r["seeds"])) for r in found.values()})
-    made = []
+    told = []
     for scale, seeds in asked:
         same = {k: r for k, r in found.items() if (r["scale"], len(r["seeds"])) == (scale, seeds)}
         groups = {c.group: same[c.id] for c in claims if c.id in same}
@@ -161,15 +162,13 @@ def _runs(slug: str, claims: Sequence[Any], found: Mapping[str, Any]) -> tuple[R
         with_ = [f"{k} {versions[k]}" for k in ("heldout", "torch", "numpy") if k in versions]
         machine = " ".join(str(first[k]) for k in ("system", "machine") if k in first)
         where = ", ".join([machine, *with_]) if machine else ", ".join(with_)
-        made.append(Run(_command(slug, scale, seeds), time_of(seconds / 60), where))
-    if made:
-        return tuple(made)
+        run = command(entry, scale, seeds, list(same))
+        told.append(Run(run, time_of(seconds / 60), where))
+    if told:
+        return tuple(told)
     minutes = {c.group: (c.minutes or {}).get("small", 0) for c in claims}
-    return (Run(_command(slug, "small", 5), time_of(5 * sum(minutes.values())), ""),)
-
-
-def _command(slug: str, scale: str, seeds: int) -> str:
-    return f"heldout reproduce {slug} --scale {scale} --seeds {seeds}"
+    run = command(entry, "small", 5, [c.id for c in claims])
+    return (Run(run, time_of(5 * sum(minutes.values())), ""),)
 
 
 def _digest(slug: str, names: Sequence[str]) -> str:

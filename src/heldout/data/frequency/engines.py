@@ -1,9 +1,10 @@
 """Count concepts over many shards: here or on a Ray cluster, with the same counts, resumable.
 
-Why plain Ray tasks. In one trial, whose results are not kept, one job, 4,000 concepts in
-2.6 million made-up captions (200 MB of text in 16 Parquet shards), was run by each engine on one machine of 2 cores: processor time of all of its
-processes, of which what one shard of 12.5 MB takes is start-up for the most part; memory at its
-peak; and the same captions, 12 MB of text, in 1.7 GB of webdataset archives. All counts were equal.
+Why plain Ray tasks. In one trial, whose results are not kept, one job, 4,000 concepts in 2.6
+million made-up captions (200 MB of text in 16 Parquet shards), was run by each engine on one
+machine of 2 cores: processor time of all of its processes, of which what one shard of 12.5 MB takes
+is start-up for the most part; memory at its peak; and the same captions, 12 MB of text, in 1.7 GB
+of webdataset archives. All counts were equal.
 
 | engine | Parquet, s | of it one shard, s | memory, MB | archives, s |
 |---|---|---|---|---|
@@ -96,8 +97,8 @@ def count_shards(
 
     Raises:
         ShardError: a bad shard, and `skip_bad` is False.
-        InputError: no shards, one missing or given twice, `out` in a file, or what `compile_concepts`
-            refuses.
+        InputError: no shards, one missing or given twice, `out` in a file, or what
+            `compile_concepts` refuses.
         MissingExtraError: numba, pyarrow or ray is not installed.
     """
     matcher = concepts if isinstance(concepts, Matcher) else compile_concepts(concepts, **options)

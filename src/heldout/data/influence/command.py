@@ -123,8 +123,8 @@ def _planned(options: Options, setup: Setup, every: list[Batch], memory: int, sa
 
     rates = measure_rates(a_pass, setup.parameters, setup.dtype)
     job = Job(
-        options.fit_sequences, len(setup.rows), len(setup.queries), options.length, options.rank,
-        memory, peak_bytes(), setup.dtype.itemsize, options.batch,
+        min(options.fit_sequences, len(setup.rows)), len(setup.rows), len(setup.queries),
+        options.length, options.rank, memory, peak_bytes(), setup.dtype.itemsize, options.batch,
     )  # fmt: skip
     shape = shape_of(Path(options.model).name, setup.layers, setup.parameters)
     say("plan\n" + table([shape, *TYPICAL], job, rates))

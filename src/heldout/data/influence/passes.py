@@ -103,18 +103,20 @@ def run_gradients(
 
 
 def refuse_reduced(taps: Taps, task: LossTask, batch: Batch) -> None:
-    """Refuse a loss that is averaged over the batch: doubling the batch must change nothing.
+    """Refuse a loss that is averaged over the batch: neither doubling it nor leaving rows out may
+    change a row's loss. Of an average that was expanded only the second tells.
 
     Raises:
         InputError: it is, or rows of a batch influence one another.
 
-    Cost: a forward pass of at most six rows.
+    Cost: a forward pass of at most seven rows.
     """
     few, twice = doubled(batch)
     with torch.no_grad():
         one = _losses(task, taps.forward(few), few.targets, few)
         two = _losses(task, taps.forward(twice), twice.targets, twice)[: few.size]
     if torch.allclose(one, two, rtol=1e-2, atol=1e-4 * float(one.abs().max())):
+        _refuse_expanded(taps, task, batch, one)
         return
     if torch.allclose(one, 2 * two, rtol=1e-2):
         raise InputError(
@@ -127,6 +129,24 @@ def refuse_reduced(taps: Taps, task: LossTask, batch: Batch) -> None:
         "examples that do not influence one another",
         "replace batch statistics and functional dropout",
     )
+
+
+def _refuse_expanded(taps: Taps, task: LossTask, batch: Batch, one: Tensor) -> None:
+    first, _ = doubled(batch, 1)
+    with torch.no_grad():
+        alone = _losses(task, taps.forward(first), first.targets, first)[0]
+    apart = float((alone - one[0]).abs())
+    # rounding of a small loss, which a matrix product of one row does otherwise, is no mixing
+    rounding = 1e-4 * float(one.abs().max()) + 10 * torch.finfo(one.dtype).eps
+    if apart > 1e-2 * float(one[0].abs()) + rounding:
+        mean = len(one) == 2 and bool(one[0] == one[1])
+        raise InputError(
+            "a loss averaged over the batch and repeated: all rows have the same"
+            if mean
+            else "losses that change with the other rows of the batch",
+            "the loss of each example on its own, summed over its positions",
+            'reduction="none", and no batch statistics',
+        )
 
 
 def _targets(
