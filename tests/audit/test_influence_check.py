@@ -99,7 +99,7 @@ def made(tmp_path, change):
         "rows": np.arange(200), "scores": scores, "sizes": np.ones(8), "null": null,
         "self": np.ones(200), "splits": np.array(["test"] * 8), "errors": np.arange(8),
         "losses": np.ones(8), "layers": np.array(["fc"]), "of": np.array(1),
-        "total": np.array(200),
+        "total": np.array(200), "read": np.array(1.0),
     }  # fmt: skip
     context.keep("influence/scores", lambda: change(stored))
     keep_probes(context, true)
@@ -166,6 +166,8 @@ def test_named_inputs_and_a_model_in_training_mode(tmp_path):
     context = context_of(tmp_path, model, train, test)
     influence.collect(context)
     stored = context.artifacts.read("influence/scores")
+    # the table's 12 x 6 numbers are not read: 56 and 27 of 155 are
+    assert float(stored["read"]) == pytest.approx(83 / 155)
     assert stored["layers"].tolist() == ["hidden", "head"] and stored["scores"].shape == (10, 100)
     assert model.training and torch.equal(before, torch.get_rng_state())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
@@ -188,7 +190,10 @@ def test_rows_and_layers_are_fewer_where_time_or_memory_is_short(tmp_path):
     stored = context.artifacts.read("influence/scores")
     assert stored["scores"].shape[1] == 100 and stored["layers"].tolist() == ["5"]
     keep_probes(context, y[:300])
-    assert "1 of 3 layers" in check.run(context.artifacts).reason
+    # 27 weights of the last layer, of 7,700 + 5,608 + 27
+    assert "1 of 3 layers were read. They hold 0.2 % of the weights." in (
+        check.run(context.artifacts).reason
+    )
     assert influence.plan(context.task, slow, Settings(memory_gb=1e-9)).skip
 
 

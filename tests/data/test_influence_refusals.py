@@ -16,8 +16,9 @@ from heldout.data.influence import (
     Classification,
     Regression,
     dense_ggn_influence,
-    estimator,
     find_layers,
+    fitting,
+    left_out,
     load_factors,
 )
 from heldout.data.influence.taps import tapping
@@ -82,6 +83,23 @@ def test_models_that_cannot_be_watched():
     _refused("layers=.*names or patterns", lambda: EKFAC(_net(), task, layers=["9"]).fit((X, Y)))
     grouped = _net(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten(), nn.Linear(2, 3))
     assert list(find_layers(grouped)) == ["2"]
+    assert left_out(grouped, find_layers(grouped)) == {"0.weight": 2, "0.bias": 2}
+    recurrent = nn.LSTM(4, 3).eval()
+    _refused("parameters are those of LSTM", lambda: EKFAC(recurrent, task).fit((X, Y)))
+
+
+def test_inputs_that_the_model_cannot_take():
+    net, task = _net(), Classification()
+    _refused("float64 .2, 4.*weights are torch.float32.*x.to",
+             lambda: EKFAC(net, task).fit((X.double(), Y)))  # fmt: skip
+    fitted = EKFAC(net, task).fit((X, Y))
+    assert fitted.left_out_ == {}
+    _refused("float32 .12, 2.*mat1 and mat2", lambda: fitted.scores((X[:, :2], Y), (X, Y)))
+    words = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 3)).eval()
+    _refused(
+        "int64 .3,.*out of range", lambda: EKFAC(words, task).fit((torch.arange(3) + 1, Y[:3]))
+    )
+    _refused("inputs.*unexpected keyword", lambda: EKFAC(net, task).fit(({"x": X}, Y)))
 
 
 @pytest.mark.slow
@@ -114,6 +132,26 @@ def test_layers_with_several_uses():
     unused.forward = lambda x: unused[2](unused[1](unused[0](x)))
     _refused("'spare'.*not called", lambda: EKFAC(unused.eval(), task).fit((X, Y)))
     EKFAC(unused, task, layers=["0", "2"]).fit((X, Y))
+
+
+def test_targets_and_settings_that_no_task_has():
+    net, task = _net(), Classification()
+    _refused("on='foo'.*margin", lambda: Classification("foo"))
+    classes = net(X).shape[1]
+    for y in (Y - 100, Y + classes, torch.full_like(Y, -100)):
+        _refused("class ids from.*count classes from 0", lambda y=y: EKFAC(net, task).fit((X, y)))
+    late = Y.clone()
+    late[-1] = classes  # not in the first batch either
+    _refused("class ids", lambda: EKFAC(net, task, batch_size=4).fit((X, late)))
+    _refused("float32.*int64", lambda: EKFAC(net, task).fit((X, Y.float())))
+    one_hot = F.one_hot(Y, classes)
+    _refused("shape.*argmax", lambda: EKFAC(net, task).fit((X, one_hot)))
+    fitted = EKFAC(net, task).fit((X, Y))
+    _refused("class ids", lambda: fitted.scores((X, Y), (X, Y - 1)))
+    _refused("class ids", lambda: fitted.scores((X, Y - 1), (X, Y)))
+    for size in (0, -3, 2.5):
+        _refused("batch_size", lambda size=size: EKFAC(net, task, batch_size=size).fit((X, Y)))
+    _refused("without per_example and measure", lambda: EKFAC(net, F.cross_entropy).fit((X, Y)))
 
 
 def test_losses_that_are_reduced_or_not_finite():
@@ -182,6 +220,7 @@ def test_factors_of_another_model_setting_or_version(tmp_path):
     )
     other = _net()
     _refused("another model", lambda: EKFAC(other, task).load(tmp_path / "f"))
+    _refused("another task: Classification", lambda: EKFAC(net, Regression()).load(tmp_path / "f"))
     _refused("another seed", lambda: EKFAC(net, task, seed=1).fit((X, Y), tmp_path / "f"))
     _refused("another data", lambda: EKFAC(net, task).fit((X + 1, Y), tmp_path / "f"))
     with torch.no_grad():
@@ -265,7 +304,7 @@ def test_a_fit_killed_between_the_passes(tmp_path, monkeypatch):
     net, task = _net(), Classification()
     whole = EKFAC(net, task).fit(PARTS)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(estimator, "corrected", _raise)
+        patched.setattr(fitting, "corrected", _raise)
         EKFAC(net, task).fit(PARTS, tmp_path)  # all pairs fit in memory
     _same(whole, EKFAC(net, task).fit(PARTS, tmp_path))
 
@@ -322,8 +361,8 @@ def test_factors_of_an_earlier_version_are_refused_in_words(tmp_path):
     header = read_json(tmp_path / "factors.json")
     old = {**header["about"], "version": 1, "data": "0" * 64}  # a hash of the first batch only
     write_json(tmp_path / "factors.json", {**header, "about": old})
-    _refused("another version: 1.*version 2", lambda: EKFAC(net, task).fit((X, Y), tmp_path))
-    _refused("another version: 1.*version 2", lambda: EKFAC(net, task).load(tmp_path))
+    _refused("another version: 1.*version 3", lambda: EKFAC(net, task).fit((X, Y), tmp_path))
+    _refused("another version: 1.*version 3", lambda: EKFAC(net, task).load(tmp_path))
 
 
 def test_the_model_comes_back_as_it_was():
@@ -337,7 +376,7 @@ def test_the_model_comes_back_as_it_was():
     fitted = EKFAC(net, Classification()).fit((X, Y))
     with torch.inference_mode():
         fitted.scores((X, Y), (X, Y), rank=2)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError):
         fitted.scores((X[:, :2], Y), (X, Y))
     with pytest.raises(ZeroDivisionError), tapping(net, find_layers(net)):
         raise ZeroDivisionError

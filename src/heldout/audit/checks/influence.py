@@ -47,6 +47,7 @@ CHECK = Check(
 _SHARE, _FEWEST, _MOST = 0.05, 10, 100  # of the rows that are looked at
 _EFFECT = 0.1  # more suspects than among all rows
 _LARGEST_DROP = 0.3  # share of the training examples beyond which dropping is no remedy
+_MOSTLY = 0.9  # share of the weights below which it is said how many were read
 _SHOWN = 3  # rows on either side for each error in the table
 _SETS = 400  # of errors without a cause
 _UNIT = "share of training rows (0-1)"
@@ -129,9 +130,11 @@ def _null(read: _Reading, rng: np.random.Generator) -> Interval:
 
 def _read_part(read: _Reading) -> str:
     layers, of = len(read.stored["layers"]), int(read.stored["of"])
+    share = float(read.stored["read"])
     n, total = len(read.stored["rows"]), int(read.stored["total"])
     said = f" {n} of {total} training rows were read." if n < total else ""
-    return said + (f" {layers} of {of} layers were read." if layers < of else "")
+    said += f" {layers} of {of} layers were read." if layers < of else ""
+    return said + (f" They hold {100 * share:.2g} % of the weights." if share < _MOSTLY else "")
 
 
 def _numbers(

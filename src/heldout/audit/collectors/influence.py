@@ -17,7 +17,7 @@ from heldout.core.errors import InputError
 from heldout.core.seeds import derived_seed, stream
 from heldout.core.statistics import cross_entropy
 from heldout.core.task import Split, Task
-from heldout.data.influence import EKFAC, Classification, Layer, find_layers
+from heldout.data.influence import EKFAC, Classification, Layer, find_layers, left_out
 
 COLLECTOR = Collector("influence", "Influence of training examples on the worst errors", order=25)
 
@@ -189,8 +189,14 @@ def _measure(
         "losses": np.array([loss for _, _, loss in errors]),
         "layers": np.array([name or type(module).__name__ for name in chosen]),
         "of": np.asarray(of),
+        "read": np.asarray(_read_share(module, chosen)),
         "total": np.asarray(train.total),
     }
+
+
+def _read_share(module: nn.Module, chosen: dict[str, Layer]) -> float:
+    every = sum(p.numel() for p in module.parameters())
+    return 1 - sum(left_out(module, chosen).values()) / every
 
 
 def _causeless(task: Task, seed: int) -> Split:

@@ -16,7 +16,7 @@ from .curvature import DampedCurvature, conjugate_gradients, mean_eigenvalue
 from .dense import dense_ggn_influence
 from .estimator import EKFAC
 from .factors import Factors, LayerFactors, Progress, Stash, bases, corrected, covariances
-from .layers import Layer, find_layers
+from .layers import Layer, find_layers, left_out
 from .losses import CausalLanguageModel, Classification, LossTask, Regression
 from .passes import FisherPass
 from .refine import Refining, refined_blocks, refined_pairwise
@@ -50,6 +50,7 @@ __all__ = [
     "dense_ggn_influence",
     "find_layers",
     "fit_core",
+    "left_out",
     "load_factors",
     "mean_eigenvalue",
     "model_hash",

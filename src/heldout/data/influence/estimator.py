@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from heldout.core.errors import InputError
 
-from .batches import Ignoring, expected
+from .batches import Ignoring
 from .core import Core, fit_core
 from .curvature import whole_damping
-from .factors import (
-    KINDS,
-    Factors,
-    Kind,
-    LayerFactors,
-    Progress,
-    Stash,
-    bases,
-    corrected,
-    covariances,
-    damping_factor,
-)
-from .layers import Layer, find_layers
-from .losses import LossTask
+from .factors import KINDS, Kind, damping_factor
+from .fitting import STAGES, Fitting, fit_factors
+from .layers import Layer, find_layers, left_out
+from .losses import LossTask, refuse_task
 from .passes import Fisher, FisherPass
 from .refine import Refining, refined_pairwise
 from .scores import Scoring, pairwise, self_scores
-from .store import (
-    data_hash,
-    load_factors,
-    load_partial,
-    model_hash,
-    save_factors,
-    save_partial,
-)
+from .store import data_hash, load_factors, model_hash, save_factors
 
-STAGES = ("covariances", "eigenvalues")
-VERSION = 2
-"""Of what factors are said to be of; factors of other versions are refused. Since 2: all data."""
+VERSION = 3
+"""Of what factors are said to be of; factors of other versions are refused. Since 2 all data are
+compared, since 3 the kind of loss."""
 
 
 class EKFAC:
@@ -73,8 +54,11 @@ class EKFAC:
     Attributes:
         factors_: what `fit` found, a `Factors`.
         layers_: the layers, by name.
+        left_out_: parameters that influence does not see, by name, in numbers: those of norms,
+            embeddings and layers without support; see `left_out`.
         residuals_: of the last refined scores, ||grad f_q - (G + lambda) x|| / ||grad f_q||, (q,).
 
+    >>> import torch
     >>> from heldout.data.influence.losses import Classification
     >>> net, x, y = nn.Linear(2, 2).eval(), torch.eye(2), torch.tensor([0, 1])
     >>> found = EKFAC(net, Classification(), fisher="exact").fit((x, y)).scores((x, y), (x, y))
@@ -117,7 +101,7 @@ class EKFAC:
         Cost: a forward and a backward pass; for "ekfac" a second one when inputs and gradients do
         not fit in `memory`; eigendecompositions of every layer's factors.
         """
-        self.layers_ = self._checked()
+        self._look()
         data = self._counted(data)
         about = self._about()
         folder = None if path is None else Path(path)
@@ -127,7 +111,11 @@ class EKFAC:
         if folder is not None and (folder / "factors.json").exists():
             self.factors_ = load_factors(folder, about)
             return self
-        self.factors_ = self._fitted(data, about, folder, sizes)
+        how = FisherPass(self.fisher, self.seed, self.batch_size)
+        fitting = Fitting(
+            self.kind, how, self.shared, self.memory, about, folder, tuple(sizes), self.save_every
+        )
+        self.factors_ = fit_factors(self.model, self.task, self.layers_, data, fitting)
         if folder is not None:
             save_factors(self.factors_, folder)
             for stage in STAGES:
@@ -140,7 +128,7 @@ class EKFAC:
         Raises:
             InputError: they are of another model, version or setting.
         """
-        self.layers_ = self._checked()
+        self._look()
         self.factors_ = load_factors(Path(path), self._about())
         return self
 
@@ -262,63 +250,23 @@ class EKFAC:
         if self.kind not in KINDS:
             raise InputError(f"kind={self.kind!r}", f"one of {KINDS}", 'kind="ekfac"')
         damping_factor(self.damping)
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            given = f"batch_size={self.batch_size!r}"
+            raise InputError(given, "a whole number from 1 on", "batch_size=64")
+        refuse_task(self.task)
         return find_layers(self.model, self.layers, self.shared)
+
+    def _look(self) -> None:
+        self.layers_ = self._checked()
+        self.left_out_ = left_out(self.model, self.layers_)
 
     def _about(self) -> dict[str, Any]:
         return {
             "version": VERSION,  # first, for it is the first difference that is told
             "model": model_hash(self.model),
             "layers": {k: [v.n_out, v.n_in] for k, v in self.layers_.items()},
+            "task": type(self.task).__qualname__,
             "kind": self.kind,
             "fisher": self.fisher,
             "seed": self.seed,
         }
-
-    def _fitted(
-        self, data: Any, about: dict[str, Any], folder: Path | None, sizes: list[int]
-    ) -> Factors:
-        if self.kind == "identity":
-            dtype = next(self.model.parameters()).dtype
-            flat = {
-                k: LayerFactors(torch.zeros(v.n_out, v.n_in, dtype=dtype))
-                for k, v in self.layers_.items()
-            }
-            return Factors("identity", flat, about)
-        how = FisherPass(self.fisher, self.seed, self.batch_size)
-        start = {**about, "batches": sizes}  # how far a pass came is counted in batches
-        one, two = (self._progress(folder, stage, start) for stage in STAGES)
-        stash = Stash(self.memory if not one.done and not two.done else 0, expected(data))
-        sums = covariances(
-            self.model, self.task, self.layers_, data, how,
-            stash if self.kind in ("ekfac", "diagonal") else None, self.shared, one,
-        )  # fmt: skip
-        found = bases(sums, self.kind)
-        examples = max(total.examples for total in sums.values())
-        about = {**about, "examples": examples}
-        if self.kind == "kfac":
-            return Factors(self.kind, found, about)
-        if folder is not None:  # whole, so that what comes next can be interrupted as well
-            save_partial(folder, STAGES[0], len(sizes), sums, start)
-        del sums
-        kept = stash.pairs or None  # none either where the first pass was whole before
-        squares, _ = corrected(
-            self.model, self.task, self.layers_, data, how, found, kept, self.shared, two
-        )
-        for name, layer in found.items():
-            layer.eigenvalues = squares[name].div_(examples)
-        return Factors(self.kind, found, about)
-
-    def _progress(self, folder: Path | None, stage: str, about: dict[str, Any]) -> Progress:
-        if folder is None:
-            return Progress()
-        progress = load_partial(folder, stage, about)
-        last = time.monotonic()
-
-        def save(done: int, sums: dict[str, Any]) -> None:
-            nonlocal last
-            if time.monotonic() - last >= self.save_every:
-                save_partial(folder, stage, done, sums, about)
-                last = time.monotonic()
-
-        progress.after = save
-        return progress

@@ -37,7 +37,7 @@ def find_layers(
     """Return the layers to take influence over, by name, in the model's order.
 
     Supported are `nn.Linear`, `nn.Conv2d` without groups, and transformers' `Conv1D`; other
-    parameters (norms, embeddings) are left out of the influence.
+    parameters (norms, embeddings) are left out of the influence, and `left_out` says which.
 
     Args:
         model: in evaluation mode, bare.
@@ -62,9 +62,10 @@ def find_layers(
         if (layer := _layer(name, module)) and not (inside and name.startswith(inside))
     }
     if not every:
-        kinds = sorted({type(m).__name__ for m in model.modules()} - {type(model).__name__})
+        owners = {type(m).__name__ for m in model.modules() if m._parameters}
         raise InputError(
-            f"{type(model).__name__} with no supported layers (it has {kinds[:6]})",
+            f"{type(model).__name__} with no supported layers: "
+            f"its parameters are those of {', '.join(sorted(owners)[:6]) or 'nothing'}",
             "at least one nn.Linear, nn.Conv2d without groups, or transformers Conv1D",
             "heldout.core.pergrad.per_example_gradients: dot products of all parameters' gradients",
         )
@@ -72,6 +73,20 @@ def find_layers(
     if not shared:
         _refuse_shared(model, chosen)
     return chosen
+
+
+def left_out(model: nn.Module, layers: dict[str, Layer]) -> dict[str, int]:
+    """Return the parameters that influence over these layers does not see, by name, in numbers.
+
+    Those of norms, embeddings, grouped convolutions and recurrent layers, and of layers that were
+    not chosen.
+
+    >>> net = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Linear(4, 2)).eval()
+    >>> left_out(net, find_layers(net))
+    {'0.weight': 72, '0.bias': 4}
+    """
+    seen = {id(p) for layer in layers.values() for p in layer.module._parameters.values()}
+    return {name: p.numel() for name, p in model.named_parameters() if id(p) not in seen}
 
 
 def refuse_wrapped(model: nn.Module) -> None:

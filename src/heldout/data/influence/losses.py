@@ -39,6 +39,23 @@ class LossTask(Protocol):
         ...
 
 
+def refuse_task(task: Any) -> None:
+    """Refuse what is no task, such as a loss function.
+
+    Raises:
+        InputError: it lacks the methods of a `LossTask`.
+
+    >>> refuse_task(Classification())
+    """
+    lacks = [n for n in ("per_example", "measure") if not hasattr(task, n)]
+    if lacks:
+        raise InputError(
+            f"a task of type {type(task).__name__} without {' and '.join(lacks)}",
+            "a loss with the methods of LossTask",
+            "Classification(), Regression() or CausalLanguageModel()",
+        )
+
+
 def logits_of(outputs: Any) -> Tensor:
     """Return the logits of a model that returns them, alone or under that name.
 
@@ -65,12 +82,28 @@ class Classification:
     on: Literal["margin", "log_prob", "loss"] = "margin"
     """What influence is on: log p(y) - log(1 - p(y)), log p(y), or the loss -log p(y)."""
 
+    def __post_init__(self) -> None:
+        known = ("margin", "log_prob", "loss")
+        if self.on not in known:
+            raise InputError(f"on={self.on!r}", f"one of {known}", 'on="margin"')
+
     def per_example(self, outputs: Any, targets: Any) -> Tensor:
-        """Return - log p(y), (n,)."""
-        return F.cross_entropy(logits_of(outputs), targets, reduction="none")
+        """Return - log p(y), (n,).
+
+        Raises:
+            InputError: targets that are no class ids of these logits.
+        """
+        logits = logits_of(outputs)
+        _check_class_ids(logits, targets)
+        return F.cross_entropy(logits, targets, reduction="none")
 
     def sample_targets(self, outputs: Any, targets: Any, draw: Draws) -> Tensor:
-        """Draw classes by inversion of the cumulative probabilities."""
+        """Draw classes by inversion of the cumulative probabilities.
+
+        Raises:
+            InputError: targets that are no class ids, though none of them enters.
+        """
+        _check_class_ids(logits_of(outputs), targets)
         sums = logits_of(outputs).detach().double().softmax(-1).cumsum(-1)
         u = draw(1).to(sums.device)
         return (sums < u).sum(-1).clamp_(max=sums.shape[-1] - 1)
@@ -90,6 +123,29 @@ class Classification:
         p = logits_of(outputs).detach().softmax(-1)
         for k in range(p.shape[-1]):
             yield torch.full((len(p),), k, device=p.device), p[:, k]
+
+
+def _check_class_ids(logits: Tensor, targets: Any) -> None:
+    if logits.dim() != 2:
+        raise InputError(
+            f"logits of shape {tuple(logits.shape)}",
+            "(n, C), a row for each example",
+            "CausalLanguageModel() for a model of tokens, Regression() for numbers",
+        )
+    ids, classes = torch.as_tensor(targets), logits.shape[1]
+    kind = ids.dtype not in (torch.int64, torch.uint8)
+    if kind or ids.shape != logits.shape[:1]:
+        raise InputError(
+            f"targets of type {ids.dtype} and shape {tuple(ids.shape)} for {len(logits)} examples",
+            "int64 class ids, one for each example",
+            "y.long(); y.argmax(1) for one-hot rows; Regression() for numbers",
+        )
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < classes:
+        raise InputError(
+            f"class ids from {int(ids.min())} to {int(ids.max())} for {classes} logits",
+            f"0 to {classes - 1}",
+            "leave examples without a class out, and count classes from 0",
+        )
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,12 @@ class Taps:
         inputs = nested(batch.inputs, lambda t: t.detach())
         device = next(self.model.parameters()).device
         self.anchor = torch.zeros((), requires_grad=True, device=device)
-        outputs = replace(batch, inputs=inputs).call(self.model)
+        try:
+            outputs = replace(batch, inputs=inputs).call(self.model)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise _refused(self.model, inputs, error) from error
         missing = [name for name in self.layers if name not in self.seen]
         if missing:
             raise InputError(
@@ -132,6 +137,22 @@ class Taps:
         if not self.again:
             self.seen[name] = [part[:0] for part in self.seen[name]]
         self.receive(name, a, d)
+
+
+def _refused(model: nn.Module, inputs: Any, error: Exception) -> InputError:
+    shown: list[str] = []
+
+    def show(tensor: Tensor) -> None:
+        shown.append(f"{tensor.dtype} {tuple(tensor.shape)}")
+
+    nested(inputs, show)
+    dtype = next(model.parameters()).dtype
+    return InputError(
+        f"inputs {', '.join(shown)}, on which {type(model).__name__} fails: "
+        f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
+        f"inputs that the model takes when it is called on them; its weights are {dtype}",
+        f"model(x[:2]) must run; x.to({dtype}) for another type of numbers",
+    )
 
 
 @contextmanager
