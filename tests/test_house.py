@@ -128,6 +128,10 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
     assert found == {}
 
 
+def test_records_that_were_set_aside_are_not_kept() -> None:
+    assert [_name(p) for p in _tracked() if p.suffix.startswith(".old")] == []
+
+
 def test_change_notes_are_named_for_the_changelog() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
     kinds = "|".join(t["directory"] for t in config["type"])
