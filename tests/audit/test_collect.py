@@ -20,11 +20,11 @@ from heldout.core.errors import ArtifactError
 from heldout.core.preparing import prepare
 
 
-def _task(seed=0, scale=1.0, shifted=None):
+def _task(seed=0, scale=1.0, shifted=None, fit=None):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 3, 60)
     x = np.eye(3)[y] + 0.1 * rng.normal(size=(60, 3))
-    return prepare(lambda a: scale * a * 5 + 0.5, (x, y), (x[:20], y[:20]), shifted)
+    return prepare(lambda a: scale * a * 5 + 0.5, (x, y), (x[:20], y[:20]), shifted, fit=fit)
 
 
 def test_keep_computes_once_and_replaces_a_damaged_file(tmp_path):
@@ -114,6 +114,19 @@ def test_a_collector_that_raises_is_marked_and_the_others_go_on(
     assert context.artifacts.state("broken")["state"] == state
     assert str(error.args[-1]) in context.artifacts.state("broken")["reason"]
     assert context.artifacts.state("predictions")["state"] == "done"
+
+
+def test_a_fit_that_raises_is_named_with_its_line(tmp_path):
+    def fit(data, seed):
+        return {}["lr"]
+
+    context = collect(_task(fit=fit), tmp_path, Settings())
+    state = context.artifacts.state("refits")
+    assert state["state"] == "failed"
+    line = fit.__code__.co_firstlineno + 1
+    assert f"fit that was passed raised KeyError: 'lr' (test_collect.py, line {line})" in (
+        state["reason"]
+    )
 
 
 def test_what_does_not_fit_memory_is_skipped_with_the_reason():

@@ -178,6 +178,23 @@ def test_named_inputs_and_a_model_in_training_mode(tmp_path):
     np.testing.assert_array_equal(stored["scores"], again["scores"])
 
 
+def test_a_layer_that_is_called_again_is_read_too(tmp_path):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.Linear(10, 10), nn.Linear(10, 3)
+
+        def forward(self, x):
+            return self.head(self.inner(torch.tanh(self.inner(x))))
+
+    x, y, _, _ = clouds(120, 0.2, 0)
+    model = train_network(Twice, x, y, epochs=20)
+    context = context_of(tmp_path, model, (x, y), clouds(100, 0.2, 1)[:2])
+    influence.collect(context)
+    stored = context.artifacts.read("influence/scores")
+    assert stored["layers"].tolist() == ["inner", "head"] and float(stored["read"]) == 1
+
+
 def test_rows_and_layers_are_fewer_where_time_or_memory_is_short(tmp_path):
     x, y, _, _ = clouds(400, 0.1, 0)
     model = train_network(lambda: mlp([10, 700, 8, 3]), x, y, epochs=1)

@@ -15,6 +15,7 @@ import numpy as np
 from heldout.audit.artifacts import VERSION, fresh
 from heldout.audit.collectors import ordered
 from heldout.audit.context import Collector, Context, Cost, Settings, Speed
+from heldout.audit.failure import said
 from heldout.audit.result import NotApplicableError, SkippedError
 from heldout.core.environment import environment
 from heldout.core.task import Split, Task
@@ -122,7 +123,7 @@ def _run(context: Context, item: Planned) -> None:
             state, reason = "skipped", str(error)
         except Exception as error:  # a collector must not take the others down with it
             _LOG.debug("collector %s failed", name, exc_info=True)
-            state, reason = "failed", f"{type(error).__name__}: {error}"
+            state, reason = "failed", said(error)
     artifacts.mark(name, state, reason, time.monotonic() - start)
     artifacts.manifest["collectors"][name]["budget"] = budget
     artifacts.save_manifest()

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from heldout.audit.artifacts import Arrays, Artifacts
+from heldout.audit.failure import FitError
 from heldout.core.classifier import Classifier
+from heldout.core.errors import InputError
 from heldout.core.inputs import Inputs
 from heldout.core.task import Task
 
@@ -107,12 +109,22 @@ class Context:
         labels: np.ndarray | None = None,
         inputs: Inputs | None = None,
     ) -> Classifier:
-        """Retrain with the user's `fit`, timed; full unchanged refits are reused by seed."""
+        """Retrain with the user's `fit`, timed; full unchanged refits are reused by seed.
+
+        Raises:
+            InputError: no `fit`, or one that returned no model.
+            FitError: it raised.
+        """
         full = rows is None and labels is None and inputs is None
         if full and (0, seed) in self._models:
             return self._models[(0, seed)]
         start = time.monotonic()
-        model = self.task.refit(rows, seed, labels, inputs)
+        try:
+            model = self.task.refit(rows, seed, labels, inputs)
+        except InputError:
+            raise
+        except Exception as error:  # the user's own code: anything
+            raise FitError(error) from error
         size = 1.0 if rows is None else len(rows) / max(1, len(self.task.splits["train"]))
         self.fit_seconds.append((time.monotonic() - start) / max(size, 0.05))
         if full:

@@ -8,6 +8,7 @@ from typing import Any
 
 from heldout.audit.artifacts import Artifacts
 from heldout.audit.checks import CHECKS
+from heldout.audit.failure import said
 from heldout.audit.result import (
     Check,
     CheckResult,
@@ -53,4 +54,4 @@ def _finding(module: Any, artifacts: Artifacts) -> Finding:
         return Finding("could_not_run", str(error))
     except Exception as error:  # one broken check must not cost the user the other results
         _LOG.debug("check %s failed", check.id, exc_info=True)
-        return Finding("could_not_run", f"{type(error).__name__}: {error}")
+        return Finding("could_not_run", said(error))

@@ -104,7 +104,7 @@ def worst_errors(context: Context) -> list[tuple[str, int, float]]:
 
 def _supported(module: nn.Module) -> dict[str, Layer]:
     with borrowed(module):
-        return find_layers(module)
+        return find_layers(module, shared=True)
 
 
 def _affordable(found: dict[str, Layer], settings: Settings) -> dict[str, Layer]:
@@ -167,6 +167,7 @@ def _measure(
             indexed,
             Classification(on="loss"),
             layers=layers,
+            shared=True,  # a layer that is called again has one gradient, of all its calls
             batch_size=min(32, context.settings.batch_size),
             memory=int(1e9 * context.settings.memory_gb / 8),
             seed=derived_seed(seed, "influence"),
