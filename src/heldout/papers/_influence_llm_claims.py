@@ -24,8 +24,8 @@ _FACTS = (
     "transformer of width 32, MLP layers only, damping 0.1 of the mean eigenvalue. The question "
     "uses a relation that is never told of its subject. The paper looks at hand-written "
     "sequences and models of 810 million parameters and more. An untrained network shows most of "
-    "the gap as well (0.38 against 0.46 over six seeds that are not counted): here it comes from "
-    "where the answer stands. That control is kept: without it the world would pass for evidence."
+    "the gap as well: here it comes from where the answer stands. That control is counted and "
+    "not met; without it the world would pass for evidence."
 )
 _ROWS = (
     "1,400 digits and a 64-16-10 network, influence on the log-probability of 100 test rows; the "
