@@ -64,17 +64,18 @@ def _jumps(full: np.ndarray, less: np.ndarray, found: LossStability) -> int:
 def _reason(found: LossStability, jumps: int, repeats: int) -> str:
     said = (
         f"Without {found.k} of the training examples the test error changed by at most "
-        f"{found.alpha:.1%} in {repeats} trainings (with its sampling error {found.alpha_high:.1%})"
+        f"{100 * found.alpha:.1f} points in {repeats} trainings (with its sampling error "
+        f"{100 * found.alpha_high:.1f})"
     )
     if jumps >= _TIMES:
         said += f"; in {jumps} it changed by more than stability allows"
     # The bare theorem, were alpha certain; `beta` says how uncertain it is.
     eps = estimation_error(found.alpha, 0.0, found.k, _DELTA)
     return (
-        f"{said}. Were {found.alpha:.1%} never exceeded, an error measured on {found.k} left-out "
-        f"examples would be within {min(eps, 1):.1%} of the truth, nine times in ten; that many "
-        f"trainings show only that it is exceeded less than {found.beta:.0%} of the time (95 %). "
-        f"{NOTE}"
+        f"{said}. Were {100 * found.alpha:.1f} points never exceeded, an error measured on "
+        f"{found.k} left-out examples would be within {100 * min(eps, 1):.1f} points of the truth, "
+        f"nine times in ten; that many trainings show only that it is exceeded less than "
+        f"{found.beta:.0%} of the time (95 %). {NOTE}"
     )
 
 
