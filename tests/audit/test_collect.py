@@ -124,8 +124,9 @@ def test_a_fit_that_raises_is_named_with_its_line(tmp_path):
     state = context.artifacts.state("refits")
     assert state["state"] == "failed"
     line = fit.__code__.co_firstlineno + 1
-    assert f"fit that was passed raised KeyError: 'lr' (test_collect.py, line {line})" in (
-        state["reason"]
+    assert (
+        f"fit that was passed raised KeyError: 'lr' (test_collect.py, line {line})"
+        in (state["reason"])
     )
 
 
