@@ -23,7 +23,7 @@ handed whole archives to `tarfile` (Spark: 5.3 GB, and none above 2 GB). In none
 bad shard left out by name without a task for each shard, which is what is written here, in 20
 lines. All are under the Apache licence 2.0, and released often.
 
-Parquet is read by pyarrow: with Polars or DuckDB as reader the same job took 0.88 to 1.05 of the
+Parquet is read by pyarrow: with Polars or DuckDB as reader the same job took 0.91 to 1.03 of the
 time (benchmarks/results/concept_reading.json).
 """
 
