@@ -8,7 +8,11 @@ from pathlib import Path
 
 from heldout.core.errors import HeldoutError, InputError
 
-_OTHERS = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("purelib", "platlib")))
+_OTHERS = (  # beginnings of the names of files that are not the user's own
+    str(Path(__file__).parents[1]),
+    *map(sysconfig.get_path, ("purelib", "platlib", "stdlib")),
+    "<frozen ",
+)
 _LONGEST = 300  # characters of an error's own words
 
 
