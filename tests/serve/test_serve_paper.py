@@ -85,7 +85,7 @@ def test_every_paper_has_a_page_of_bounded_weight(
 
 
 def test_numbers_of_the_library_lead_to_the_slug(client: TestClient) -> None:
-    for key in ("2208.01003", "2208.01003v1", "2208.01003v12"):
+    for key in ("2208.01003", "2208.01003v1", "2208.01003v12", "arXiv:2208.01003v1"):
         made = client.get(f"/papers/{key}", follow_redirects=False)
         assert (made.status_code, made.headers["location"]) == (308, "/papers/wide_cnn")
 

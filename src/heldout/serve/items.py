@@ -86,11 +86,12 @@ class Library:
 
 
 def without_version(arxiv: str) -> str:
-    """Return an arXiv number without its version.
+    """Return an arXiv number without its version, and without `arXiv:` before it.
 
-    >>> without_version("2107.07075v3"), without_version("cs/0112017")
+    >>> without_version("arXiv:2107.07075v3"), without_version("cs/0112017")
     ('2107.07075', 'cs/0112017')
     """
+    arxiv = arxiv[6:] if arxiv[:6].lower() == "arxiv:" else arxiv
     head, v, tail = arxiv.rpartition("v")
     return head if v and head[-1:].isdigit() and tail.isdigit() else arxiv
 
