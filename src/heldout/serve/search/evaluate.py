@@ -6,9 +6,11 @@ The queries (judged.jsonl) and their grades were written from the papers' cards 
 ranking. Those on odd lines were used to choose the few numbers in `ranking.Tuning` and the weights
 of fields; those on even lines are reported. The table of synonyms and the rules of spelling were
 written by the same hand as the queries, and with an eye on what was corrected in all of them, so
-they flatter; benchmarks/serve_search.py also measures without synonyms. The number to go by is that
-of judged_blind.jsonl: queries and grades of somebody who had read abstracts only, and never seen
-the search, its synonyms or its other queries. Nothing may be chosen on them.
+they flatter; benchmarks/serve_search.py also measures without synonyms. The numbers to go by are
+those of judged_blind.jsonl and judged_second.jsonl: queries and grades of two strangers, who had
+read abstracts only, and never seen the search, its synonyms or its other queries. Nothing may be
+chosen on them. The first set was there before the names and questions of `asked`, to which its
+number led; the second was written when all that was there, and has no query of the other sets.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from heldout.serve.search.ranking import TUNING, Tuning, ranked
 from heldout.serve.storage.database import Database
 
 JUDGED = Path(__file__).with_name("judged.jsonl")
-BLIND = Path(__file__).with_name("judged_blind.jsonl")
+BLIND = {name: Path(__file__).with_name(f"judged_{name}.jsonl") for name in ("blind", "second")}
 DEPTH = 5
 
 
@@ -46,12 +48,12 @@ class Judged:
 
 
 def judged(half: str = "both") -> list[Judged]:
-    """Return the judged queries: "tune" (odd lines), "report" (even lines), "both", or "blind".
+    """Return the judged queries: "tune" (odd lines), "report" (even lines), "both", or a blind set.
 
-    >>> len(judged("tune")), len(judged("report")), len(judged("blind"))
-    (56, 56, 120)
+    >>> [len(judged(name)) for name in ("tune", "report", "blind", "second")]
+    [56, 56, 120, 168]
     """
-    lines = (BLIND if half == "blind" else JUDGED).read_text("utf-8").splitlines()
+    lines = BLIND.get(half, JUDGED).read_text("utf-8").splitlines()
     chosen = {"tune": lines[0::2], "report": lines[1::2]}.get(half, lines)
     return [Judged(**json.loads(line)) for line in chosen]
 
@@ -166,7 +168,7 @@ def main() -> int:
     """Print what is measured on queries that nothing was chosen on."""
     engine, found = library_engine(), dict[str, Any]()
     try:
-        for half in ("report", "blind"):
+        for half in ("report", *BLIND):
             queries = judged(half)
             found[half] = {n: measured(rank, queries) for n, rank in methods(engine).items()}
             found[half]["doubts"] = doubts(engine, queries)
