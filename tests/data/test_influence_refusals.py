@@ -144,6 +144,7 @@ def test_targets_and_settings_that_no_task_has():
     late[-1] = classes  # not in the first batch either
     _refused("class ids", lambda: EKFAC(net, task, batch_size=4).fit((X, late)))
     _refused("float32.*int64", lambda: EKFAC(net, task).fit((X, Y.float())))
+    _refused("uint8.*y.long", lambda: EKFAC(net, task).fit((X, Y.byte())))
     one_hot = F.one_hot(Y, classes)
     _refused("shape.*argmax", lambda: EKFAC(net, task).fit((X, one_hot)))
     fitted = EKFAC(net, task).fit((X, Y))
@@ -152,6 +153,88 @@ def test_targets_and_settings_that_no_task_has():
     for size in (0, -3, 2.5):
         _refused("batch_size", lambda size=size: EKFAC(net, task, batch_size=size).fit((X, Y)))
     _refused("without per_example and measure", lambda: EKFAC(net, F.cross_entropy).fit((X, Y)))
+
+
+def test_numbers_and_targets_must_have_one_shape():
+    net, task = _net(nn.Linear(4, 1)), Regression()
+    y = X[:, 0]
+    for kind in ("ekfac", "identity"):  # broadcast, each row would be compared with every other
+        fit = EKFAC(net, task, kind=kind).fit
+        _refused("targets .2,. for outputs .2, 1.", lambda fit=fit: fit((X, y)))
+    fitted = EKFAC(net, task).fit((X, y[:, None]))
+    _refused("targets .12,. for outputs", lambda: fitted.scores((X, y), (X, y[:, None])))
+    flat = _net(nn.Linear(4, 1), nn.Flatten(0))
+    wanted = fitted.scores((X, y[:, None]), (X, y[:, None]))
+    found = EKFAC(flat, task).fit((X, y))
+    with torch.no_grad():
+        flat[0].weight.copy_(net[0].weight)
+        flat[0].bias.copy_(net[0].bias)
+    found = EKFAC(flat, task).fit((X, y)).scores((X, y), (X, y))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    for wrong in ({"rank": 0}, {"rank": -1}, {"refine": 2.5}, {"refine": -1}):
+        data = (X, y[:, None])
+        _refused(
+            "a whole number", lambda wrong=wrong, data=data: fitted.scores(data, data, **wrong)
+        )
+
+
+class _Centred(nn.Module):
+    def forward(self, x):
+        return x - x[:1].square() * len(x)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, first, layers=1):
+        super().__init__()
+        block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=first)
+        self.blocks, self.read = nn.TransformerEncoder(block, layers), nn.Linear(4, 3)
+        self.first = first
+
+    def forward(self, x, padding=None):
+        x = x if self.first else x.transpose(0, 1)
+        held = self.blocks(x, src_key_padding_mask=padding)
+        return self.read(held.mean(1 if self.first else 0))
+
+
+def test_positions_are_not_taken_for_examples():
+    data = X[:, None].repeat(1, 12, 1), Y  # as many positions as examples
+    net = _Encoder(first=False).eval()
+    for kind in ("ekfac", "identity"):
+        _refused(
+            "for 2 examples.*batch_first", lambda kind=kind: EKFAC(net, Classification(), kind=kind)
+            .fit(data)
+        )  # fmt: skip
+    mixing = _net(nn.Linear(4, 3), _Centred())
+    _refused("other rows", lambda: EKFAC(mixing, Classification(), kind="identity").fit((X, Y)))
+
+
+def test_torch_s_fused_encoder_is_not_in_the_way():
+    net, task = _Encoder(first=True, layers=2).eval(), Classification()
+    x = {"x": torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(1))}
+    x["padding"] = torch.arange(5).repeat(12, 1) > 2
+    fast = torch.backends.mha.get_fastpath_enabled()
+    found = EKFAC(net, task, kind="identity").fit((x, Y))
+    weights = [p for n, p in net.named_parameters() if n not in found.left_out_]
+    grads = [
+        torch.stack([
+            torch.cat([g.flatten() for g in torch.autograd.grad(v, weights, retain_graph=True)])
+            for v in of(net(**x), Y)
+        ])
+        for of in (task.measure, task.per_example)
+    ]  # fmt: skip
+    wanted = -(grads[0] @ grads[1].t())
+    np.testing.assert_allclose(found.scores((x, Y), (x, Y)), wanted, rtol=1e-3, atol=1e-5)
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_frozen_layers_have_no_influence():
+    net, task = _net(), Classification()
+    net[0].requires_grad_(False)
+    found = EKFAC(net, task).fit((X, Y))
+    assert list(found.layers_) == ["2"] and set(found.left_out_) == {"0.weight", "0.bias"}
+    assert list(find_layers(net, ["0"])) == ["0"]  # asked for by name
+    net.requires_grad_(False)  # a model that is only run
+    assert list(find_layers(net)) == ["0", "2"]
 
 
 def test_losses_that_are_reduced_or_not_finite():
@@ -197,6 +280,9 @@ def test_data_that_cannot_be_read_twice_or_lack_a_form():
     pairs = torch.utils.data.TensorDataset(X, Y)
     shuffled = torch.utils.data.DataLoader(pairs, batch_size=4, shuffle=True)
     _refused("shuffles", lambda: EKFAC(net, task).fit(shuffled))
+    mixed = torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(pairs), 4, False)
+    inside = torch.utils.data.DataLoader(pairs, batch_sampler=mixed)
+    _refused("shuffles", lambda: EKFAC(net, task).fit(inside))
     _refused("12 inputs and 5 targets", lambda: EKFAC(net, task).fit((X, Y[:5])))
     _refused("no examples", lambda: EKFAC(net, task).fit((X[:0], Y[:0])))
     _refused("inputs, targets", lambda: EKFAC(net, task).fit([X]))

@@ -101,8 +101,8 @@ def _families(artifacts: Artifacts) -> dict[str, Seen]:
     if not wide:
         most = max((s.decades for s in found.values()), default=0.0)
         raise NotApplicableError(
-            f"all classes and groups were seen about as often (training counts span {most:.2f} "
-            f"decades; {_DECADES} are needed)"
+            f"all classes and groups with enough test examples to be judged were seen about as "
+            f"often (training counts span {most:.2f} decades; {_DECADES} are needed)"
         )
     return wide
 

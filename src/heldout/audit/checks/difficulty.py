@@ -39,7 +39,7 @@ def run(artifacts: Artifacts) -> Finding:
         return Finding("passed", reason, _numbers(found, source))
     low, high = max(found.log10_range.low, 0.0), found.log10_range.high
     reason = (
-        f"About 10^{found.log10_bits:.0f} bits (10^{low:.1f} to 10^{high:.1f} over resamples) for "
+        f"About 10^{found.log10_bits:.1f} bits (10^{low:.1f} to 10^{high:.1f} over resamples) for "
         f"an error of {_EPS:g}, from {source}: intrinsic dimension {found.m.value:.1f}, classes as "
         f"close as {found.delta.value:.3g}. An order of magnitude only; the estimate is unstable."
     )

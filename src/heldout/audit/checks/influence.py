@@ -134,7 +134,8 @@ def _read_part(read: _Reading) -> str:
     n, total = len(read.stored["rows"]), int(read.stored["total"])
     said = f" {n} of {total} training rows were read." if n < total else ""
     said += f" {layers} of {of} layers were read." if layers < of else ""
-    return said + (f" They hold {100 * share:.2g} % of the weights." if share < _MOSTLY else "")
+    seen = f" {100 * share:.2g} % of the weights are in layers that were read."
+    return said + (seen if share < _MOSTLY else "")
 
 
 def _numbers(

@@ -236,14 +236,18 @@ def _given(data: Any) -> Iterable[Any]:
             "(x, y), or batches that can be read more than once",
             "a list of batches, or a DataLoader",
         )
-    sampler = getattr(data, "sampler", None)
-    if type(sampler).__name__ in ("RandomSampler", "WeightedRandomSampler", "SubsetRandomSampler"):
+    inside = getattr(data, "batch_sampler", None)
+    samplers = (getattr(data, "sampler", None), getattr(inside, "sampler", None))
+    if any(type(s).__name__ in _SHUFFLING for s in samplers):
         raise InputError(
             f"a {type(data).__name__} that shuffles",
             "the same order in every pass: rows of the scores are numbered by it",
             "DataLoader(..., shuffle=False)",
         )
     return data
+
+
+_SHUFFLING = ("RandomSampler", "WeightedRandomSampler", "SubsetRandomSampler")
 
 
 def _refuse_empty(mask: Tensor, start: int) -> None:

@@ -41,7 +41,7 @@ class EKFAC:
     Args:
         model: a module in evaluation mode; borrowed, never changed.
         task: the loss and the measure; see `LossTask`.
-        layers: names or patterns ("*.mlp.*"); all supported layers by default.
+        layers: names or patterns ("*.mlp.*"); all supported layers that are trained by default.
         kind: "ekfac", "kfac", "diagonal", or "identity" (gradient dot products).
         damping: lambda, a number or "0.1mean": 0.1 times each layer's mean eigenvalue.
         fisher: "sampled" labels from the model, "empirical" (the data's), or "exact".
@@ -176,6 +176,11 @@ class EKFAC:
             InputError: not fitted, a model other than the fitted one, gradients that are not
                 finite, or rank together with refine or core.
         """
+        for name, value, least in (("rank", rank, 1), ("refine", refine, 0)):
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise InputError(
+                    f"{name}={value!r}", f"a whole number from {least} on", f"{name}=8"
+                )
         how = self._scoring(rank)
         queries, train = self._counted(queries), self._counted(train)
         if refine or core is not None:

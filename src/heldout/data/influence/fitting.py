@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .batches import expected
+from .batches import batches, expected
 from .factors import (
     Factors,
     Kind,
@@ -23,8 +23,9 @@ from .factors import (
 )
 from .layers import Layer
 from .losses import LossTask
-from .passes import FisherPass
+from .passes import FisherPass, refuse_reduced
 from .store import load_partial, save_partial
+from .taps import tapping
 
 STAGES = ("covariances", "eigenvalues")
 
@@ -68,6 +69,9 @@ def fit_factors(
     """
     kind, how = fitting.kind, fitting.how
     if kind == "identity":
+        with tapping(model, layers, fitting.shared, ones=False) as taps:
+            device = next(model.parameters()).device
+            refuse_reduced(taps, task, next(batches(data, how.batch_size, device)))
         dtype = next(model.parameters()).dtype
         flat = {
             k: LayerFactors(torch.zeros(v.n_out, v.n_in, dtype=dtype)) for k, v in layers.items()

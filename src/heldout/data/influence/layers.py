@@ -41,7 +41,8 @@ def find_layers(
 
     Args:
         model: in evaluation mode, bare.
-        layers: names or patterns such as "*.mlp.*"; all supported layers by default.
+        layers: names or patterns such as "*.mlp.*"; by default all supported layers that are
+            trained: not those whose weights require no gradient, unless that holds for all.
         shared: allow weights that other modules use as well; each use then counts as a layer.
 
     Raises:
@@ -69,7 +70,7 @@ def find_layers(
             "at least one nn.Linear, nn.Conv2d without groups, or transformers Conv1D",
             "heldout.core.pergrad.per_example_gradients: dot products of all parameters' gradients",
         )
-    chosen = every if layers is None else _chosen(every, layers)
+    chosen = _trained(every) if layers is None else _chosen(every, layers)
     if not shared:
         _refuse_shared(model, chosen)
     return chosen
@@ -143,6 +144,12 @@ def _layer(name: str, module: nn.Module) -> Layer | None:
         width, out = module.weight.shape  # type: ignore[misc]
         return Layer(name, module, "linear", int(width) + 1, int(out), True)
     return None
+
+
+def _trained(every: dict[str, Layer]) -> dict[str, Layer]:
+    # Training on an example moves no frozen weight. All are frozen in a model that is only run.
+    trained = {n: layer for n, layer in every.items() if layer.module.weight.requires_grad}
+    return trained or every
 
 
 def _chosen(every: dict[str, Layer], patterns: Sequence[str]) -> dict[str, Layer]:

@@ -133,8 +133,7 @@ def _check_class_ids(logits: Tensor, targets: Any) -> None:
             "CausalLanguageModel() for a model of tokens, Regression() for numbers",
         )
     ids, classes = torch.as_tensor(targets), logits.shape[1]
-    kind = ids.dtype not in (torch.int64, torch.uint8)
-    if kind or ids.shape != logits.shape[:1]:
+    if ids.dtype != torch.int64 or ids.shape != logits.shape[:1]:
         raise InputError(
             f"targets of type {ids.dtype} and shape {tuple(ids.shape)} for {len(logits)} examples",
             "int64 class ids, one for each example",
@@ -150,15 +149,30 @@ def _check_class_ids(logits: Tensor, targets: Any) -> None:
 
 @dataclass(frozen=True)
 class Regression:
-    """Half the squared error of outputs (n, k): a unit Gaussian around the output."""
+    """Half the squared error of outputs (n,) or (n, k): a unit Gaussian around the output."""
 
     def per_example(self, outputs: Any, targets: Any) -> Tensor:
-        """Return ||f - y||^2 / 2, (n,)."""
-        return 0.5 * (outputs - targets).square().flatten(1).sum(1)
+        """Return ||f - y||^2 / 2, (n,).
+
+        Raises:
+            InputError: targets of another shape than the outputs.
+        """
+        outputs = logits_of(outputs)
+        shape = getattr(targets, "shape", None)
+        if shape != outputs.shape:
+            raise InputError(
+                f"targets {None if shape is None else tuple(shape)} "
+                f"for outputs {tuple(outputs.shape)}",
+                "one number for each output: broadcast, every row would be compared with others",
+                "y[:, None] for a model with one output, or out.squeeze(-1) in the model",
+            )
+        return 0.5 * (outputs - targets).square().reshape(len(outputs), -1).sum(1)
 
     def sample_targets(self, outputs: Any, targets: Any, draw: Draws) -> Tensor:
         """Return the outputs plus standard Gaussian noise."""
-        u = draw(*outputs.shape[1:]).to(outputs.device).clamp_(1e-12, 1 - 1e-12)
+        outputs = logits_of(outputs)
+        u = draw(*(outputs.shape[1:] or (1,))).to(outputs.device).clamp_(1e-12, 1 - 1e-12)
+        u = u.view(outputs.shape)
         return outputs.detach() + torch.special.ndtri(u).to(outputs.dtype)
 
     def measure(self, outputs: Any, targets: Any) -> Tensor:
@@ -167,7 +181,8 @@ class Regression:
 
     def every_target(self, outputs: Any, targets: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield one target per output, a unit away from it: E[d d^T] is the identity."""
-        flat = outputs.detach().flatten(1)
+        outputs = logits_of(outputs)
+        flat = outputs.detach().reshape(len(outputs), -1)
         for k in range(flat.shape[1]):
             moved = flat.clone()
             moved[:, k] += 1

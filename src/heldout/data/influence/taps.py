@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from heldout.core.borrow import borrowed
-from heldout.core.errors import InputError
+from heldout.core.errors import HeldoutError, InputError
 
 from .batches import Batch, nested
 from .layers import Layer
@@ -71,9 +71,9 @@ class Taps:
         self.anchor = torch.zeros((), requires_grad=True, device=device)
         try:
             outputs = replace(batch, inputs=inputs).call(self.model)
-        except torch.OutOfMemoryError:
+        except (HeldoutError, torch.OutOfMemoryError):
             raise
-        except (RuntimeError, TypeError, IndexError) as error:
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
             raise _refused(self.model, inputs, error) from error
         missing = [name for name in self.layers if name not in self.seen]
         if missing:
@@ -97,6 +97,13 @@ class Taps:
             self.seen.clear()
 
     def _watch(self, name: str, a: Tensor, out: Tensor) -> Tensor:
+        assert self.batch is not None
+        if a.shape[0] != self.batch.size:  # here, so that the check of a few rows tells
+            raise InputError(
+                f"layer '{name}' with input {tuple(a.shape)} for {self.batch.size} examples",
+                "inputs with the examples first",
+                "batch_first=True in the model, or leave this layer out of layers=",
+            )
         calls = self.seen.setdefault(name, [])
         if calls and not self.shared:
             raise InputError(
@@ -173,8 +180,11 @@ def tapping(
     """
     taps = Taps(model, layers, shared, ones)
     handles = []
+    # torch's fused encoder goes past the layers, or hands them nested tensors
+    fused = torch.backends.mha.get_fastpath_enabled()
     with borrowed(model, evaluating=False), torch.inference_mode(False), torch.enable_grad():
         try:
+            torch.backends.mha.set_fastpath_enabled(False)
             for p in model.parameters():
                 p.requires_grad_(False)
             for name, layer in layers.items():
@@ -185,6 +195,7 @@ def tapping(
                 handles.append(layer.module.register_forward_hook(hook))
             yield taps
         finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
             for handle in handles:
                 handle.remove()
 
@@ -196,12 +207,6 @@ def _pair(
         a = _patches(layer.module, a)
         d = None if d is None else d.flatten(2).transpose(1, 2)
     plain = a.ndim == 2
-    if a.shape[0] != batch.size:
-        raise InputError(
-            f"layer '{layer.name}' with input {tuple(a.shape)} for {batch.size} examples",
-            "inputs with the examples first",
-            "leave this layer out of layers=",
-        )
     a = a.reshape(batch.size, -1, a.shape[-1])
     if a.dtype in (torch.float16, torch.bfloat16):
         a = a.float()
