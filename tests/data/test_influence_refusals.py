@@ -1,7 +1,4 @@
-"""What the influence engine refuses, and what it does about an interrupted fit."""
-
-import contextlib
-import re
+"""Models, data, targets and settings that the influence engine refuses."""
 
 import numpy as np
 import pytest
@@ -9,32 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from heldout.core.errors import ArtifactError, InputError
-from heldout.core.files import read_json, write_json
+from heldout.core.errors import InputError
 from heldout.data.influence import (
     EKFAC,
     Classification,
     Regression,
     dense_ggn_influence,
     find_layers,
-    fitting,
     left_out,
-    load_factors,
 )
 from heldout.data.influence.taps import tapping
 
-X = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
-Y = torch.arange(12) % 3
-
-
-def _net(*layers):
-    layers = layers or (nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
-    return nn.Sequential(*layers).eval()
-
-
-def _refused(words, call):
-    with pytest.raises(InputError, match=re.compile(words, re.S)):
-        call()
+from .small_fit import X, Y, refused, small_net
 
 
 class _Twice(nn.Module):
@@ -70,48 +53,48 @@ class _Loss(Classification):
 def test_models_that_cannot_be_watched():
     task = Classification()
     plain = nn.Sequential(nn.Embedding(3, 4), nn.LayerNorm(4)).eval()
-    _refused("no supported layers.*Embedding.*nn.Linear.*per_example_gradients",
+    refused("no supported layers.*Embedding.*nn.Linear.*per_example_gradients",
              lambda: EKFAC(plain, task).fit((X, Y)))  # fmt: skip
-    _refused("training mode.*eval", lambda: EKFAC(_net().train(), task).fit((X, Y)))
-    half = _net(nn.Linear(4, 3), nn.Dropout(0.5))
+    refused("training mode.*eval", lambda: EKFAC(small_net().train(), task).fit((X, Y)))
+    half = small_net(nn.Linear(4, 3), nn.Dropout(0.5))
     half[1].train()
-    _refused("training mode", lambda: EKFAC(half, task).fit((X, Y)))
-    _refused(
-        "DataParallel.*module", lambda: EKFAC(nn.DataParallel(_net()).eval(), task).fit((X, Y))
+    refused("training mode", lambda: EKFAC(half, task).fit((X, Y)))
+    refused(
+        "DataParallel.*module", lambda: EKFAC(nn.DataParallel(small_net()).eval(), task).fit((X, Y))
     )
-    _refused("torch.nn.Module", lambda: EKFAC("model", task).fit((X, Y)))
-    _refused("layers=.*names or patterns", lambda: EKFAC(_net(), task, layers=["9"]).fit((X, Y)))
-    grouped = _net(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten(), nn.Linear(2, 3))
+    refused("torch.nn.Module", lambda: EKFAC("model", task).fit((X, Y)))
+    refused(
+        "layers=.*names or patterns", lambda: EKFAC(small_net(), task, layers=["9"]).fit((X, Y))
+    )
+    grouped = small_net(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten(), nn.Linear(2, 3))
     assert list(find_layers(grouped)) == ["2"]
     assert left_out(grouped, find_layers(grouped)) == {"0.weight": 2, "0.bias": 2}
     recurrent = nn.LSTM(4, 3).eval()
-    _refused("parameters are those of LSTM", lambda: EKFAC(recurrent, task).fit((X, Y)))
+    refused("parameters are those of LSTM", lambda: EKFAC(recurrent, task).fit((X, Y)))
 
 
 def test_inputs_that_the_model_cannot_take():
-    net, task = _net(), Classification()
-    _refused("float64 .2, 4.*weights are torch.float32.*x.to",
+    net, task = small_net(), Classification()
+    refused("float64 .2, 4.*weights are torch.float32.*x.to",
              lambda: EKFAC(net, task).fit((X.double(), Y)))  # fmt: skip
     fitted = EKFAC(net, task).fit((X, Y))
     assert fitted.left_out_ == {}
-    _refused("float32 .12, 2.*mat1 and mat2", lambda: fitted.scores((X[:, :2], Y), (X, Y)))
+    refused("float32 .12, 2.*mat1 and mat2", lambda: fitted.scores((X[:, :2], Y), (X, Y)))
     words = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 3)).eval()
-    _refused(
-        "int64 .3,.*out of range", lambda: EKFAC(words, task).fit((torch.arange(3) + 1, Y[:3]))
-    )
-    _refused("inputs.*unexpected keyword", lambda: EKFAC(net, task).fit(({"x": X}, Y)))
+    refused("int64 .3,.*out of range", lambda: EKFAC(words, task).fit((torch.arange(3) + 1, Y[:3])))
+    refused("inputs.*unexpected keyword", lambda: EKFAC(net, task).fit(({"x": X}, Y)))
 
 
 @pytest.mark.slow
 def test_a_compiled_model():
-    compiled = torch.compile(_net())
-    _refused("OptimizedModule.*_orig_mod", lambda: EKFAC(compiled, Classification()).fit((X, Y)))
+    compiled = torch.compile(small_net())
+    refused("OptimizedModule.*_orig_mod", lambda: EKFAC(compiled, Classification()).fit((X, Y)))
 
 
 def test_layers_with_several_uses():
     task = Classification()
     twice = _Twice().eval()
-    _refused("'inner' called more than once.*shared=True", lambda: EKFAC(twice, task).fit((X, Y)))
+    refused("'inner' called more than once.*shared=True", lambda: EKFAC(twice, task).fit((X, Y)))
     fitted = EKFAC(twice, task, kind="identity", shared=True).fit((X, Y))
     found = fitted.scores((X, Y), (X, Y), per_layer=True)["inner"]
     grads = []
@@ -124,46 +107,46 @@ def test_layers_with_several_uses():
     np.testing.assert_allclose(found, -(grads[0] @ grads[1].t()), rtol=2e-4, atol=1e-6)
 
     tied, tokens = _Tied().eval(), torch.arange(6)
-    _refused("another module uses.*tied", lambda: EKFAC(tied, task).fit((tokens, tokens)))
+    refused("another module uses.*tied", lambda: EKFAC(tied, task).fit((tokens, tokens)))
     EKFAC(tied, task, shared=True).fit((tokens, tokens))  # this use alone, on request
 
-    unused = _net()
+    unused = small_net()
     unused.spare = nn.Linear(2, 2)
     unused.forward = lambda x: unused[2](unused[1](unused[0](x)))
-    _refused("'spare'.*not called", lambda: EKFAC(unused.eval(), task).fit((X, Y)))
+    refused("'spare'.*not called", lambda: EKFAC(unused.eval(), task).fit((X, Y)))
     EKFAC(unused, task, layers=["0", "2"]).fit((X, Y))
 
 
 def test_targets_and_settings_that_no_task_has():
-    net, task = _net(), Classification()
-    _refused("on='foo'.*margin", lambda: Classification("foo"))
+    net, task = small_net(), Classification()
+    refused("on='foo'.*margin", lambda: Classification("foo"))
     classes = net(X).shape[1]
     for y in (Y - 100, Y + classes, torch.full_like(Y, -100)):
-        _refused("class ids from.*count classes from 0", lambda y=y: EKFAC(net, task).fit((X, y)))
+        refused("class ids from.*count classes from 0", lambda y=y: EKFAC(net, task).fit((X, y)))
     late = Y.clone()
     late[-1] = classes  # not in the first batch either
-    _refused("class ids", lambda: EKFAC(net, task, batch_size=4).fit((X, late)))
-    _refused("float32.*int64", lambda: EKFAC(net, task).fit((X, Y.float())))
-    _refused("uint8.*y.long", lambda: EKFAC(net, task).fit((X, Y.byte())))
+    refused("class ids", lambda: EKFAC(net, task, batch_size=4).fit((X, late)))
+    refused("float32.*int64", lambda: EKFAC(net, task).fit((X, Y.float())))
+    refused("uint8.*y.long", lambda: EKFAC(net, task).fit((X, Y.byte())))
     one_hot = F.one_hot(Y, classes)
-    _refused("shape.*argmax", lambda: EKFAC(net, task).fit((X, one_hot)))
+    refused("shape.*argmax", lambda: EKFAC(net, task).fit((X, one_hot)))
     fitted = EKFAC(net, task).fit((X, Y))
-    _refused("class ids", lambda: fitted.scores((X, Y), (X, Y - 1)))
-    _refused("class ids", lambda: fitted.scores((X, Y - 1), (X, Y)))
+    refused("class ids", lambda: fitted.scores((X, Y), (X, Y - 1)))
+    refused("class ids", lambda: fitted.scores((X, Y - 1), (X, Y)))
     for size in (0, -3, 2.5):
-        _refused("batch_size", lambda size=size: EKFAC(net, task, batch_size=size).fit((X, Y)))
-    _refused("without per_example and measure", lambda: EKFAC(net, F.cross_entropy).fit((X, Y)))
+        refused("batch_size", lambda size=size: EKFAC(net, task, batch_size=size).fit((X, Y)))
+    refused("without per_example and measure", lambda: EKFAC(net, F.cross_entropy).fit((X, Y)))
 
 
 def test_numbers_and_targets_must_have_one_shape():
-    net, task = _net(nn.Linear(4, 1)), Regression()
+    net, task = small_net(nn.Linear(4, 1)), Regression()
     y = X[:, 0]
     for kind in ("ekfac", "identity"):  # broadcast, each row would be compared with every other
         fit = EKFAC(net, task, kind=kind).fit
-        _refused("targets .2,. for outputs .2, 1.", lambda fit=fit: fit((X, y)))
+        refused("targets .2,. for outputs .2, 1.", lambda fit=fit: fit((X, y)))
     fitted = EKFAC(net, task).fit((X, y[:, None]))
-    _refused("targets .12,. for outputs", lambda: fitted.scores((X, y), (X, y[:, None])))
-    flat = _net(nn.Linear(4, 1), nn.Flatten(0))
+    refused("targets .12,. for outputs", lambda: fitted.scores((X, y), (X, y[:, None])))
+    flat = small_net(nn.Linear(4, 1), nn.Flatten(0))
     wanted = fitted.scores((X, y[:, None]), (X, y[:, None]))
     found = EKFAC(flat, task).fit((X, y))
     with torch.no_grad():
@@ -173,9 +156,7 @@ def test_numbers_and_targets_must_have_one_shape():
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     for wrong in ({"rank": 0}, {"rank": -1}, {"refine": 2.5}, {"refine": -1}):
         data = (X, y[:, None])
-        _refused(
-            "a whole number", lambda wrong=wrong, data=data: fitted.scores(data, data, **wrong)
-        )
+        refused("a whole number", lambda wrong=wrong, data=data: fitted.scores(data, data, **wrong))
 
 
 class _Centred(nn.Module):
@@ -200,12 +181,12 @@ def test_positions_are_not_taken_for_examples():
     data = X[:, None].repeat(1, 12, 1), Y  # as many positions as examples
     net = _Encoder(first=False).eval()
     for kind in ("ekfac", "identity"):
-        _refused(
+        refused(
             "for 2 examples.*batch_first", lambda kind=kind: EKFAC(net, Classification(), kind=kind)
             .fit(data)
         )  # fmt: skip
-    mixing = _net(nn.Linear(4, 3), _Centred())
-    _refused("other rows", lambda: EKFAC(mixing, Classification(), kind="identity").fit((X, Y)))
+    mixing = small_net(nn.Linear(4, 3), _Centred())
+    refused("other rows", lambda: EKFAC(mixing, Classification(), kind="identity").fit((X, Y)))
 
 
 def test_torch_s_fused_encoder_is_not_in_the_way():
@@ -228,7 +209,7 @@ def test_torch_s_fused_encoder_is_not_in_the_way():
 
 
 def test_frozen_layers_have_no_influence():
-    net, task = _net(), Classification()
+    net, task = small_net(), Classification()
     net[0].requires_grad_(False)
     found = EKFAC(net, task).fit((X, Y))
     assert list(found.layers_) == ["2"] and set(found.left_out_) == {"0.weight", "0.bias"}
@@ -238,221 +219,64 @@ def test_frozen_layers_have_no_influence():
 
 
 def test_losses_that_are_reduced_or_not_finite():
-    net = _net()
+    net = small_net()
     mean = _Loss(lambda losses: losses / len(losses))
-    _refused("averaged over the batch.*reduction", lambda: EKFAC(net, mean).fit((X, Y)))
+    refused("averaged over the batch.*reduction", lambda: EKFAC(net, mean).fit((X, Y)))
     repeated = _Loss(lambda losses: losses.mean().expand(len(losses)))
-    _refused("averaged.*repeated.*reduction", lambda: EKFAC(net, repeated).fit((X, Y)))
-    _refused("shape", lambda: EKFAC(net, _Loss(lambda losses: losses.mean())).fit((X, Y)))
+    refused("averaged.*repeated.*reduction", lambda: EKFAC(net, repeated).fit((X, Y)))
+    refused("shape", lambda: EKFAC(net, _Loss(lambda losses: losses.mean())).fit((X, Y)))
     mixed = _Loss(lambda losses: losses + losses[-1] * losses.sum())
-    _refused("other rows", lambda: EKFAC(net, mixed).fit((X, Y)))
+    refused("other rows", lambda: EKFAC(net, mixed).fit((X, Y)))
     bad = X.clone()
     bad[7] = float("nan")
-    _refused("not finite, at example 7", lambda: EKFAC(net, Classification()).fit((bad, Y)))
+    refused("not finite, at example 7", lambda: EKFAC(net, Classification()).fit((bad, Y)))
     # A finite loss with gradients that are not: the square root at zero.
     rough = _Loss(lambda losses: (losses * 0).sqrt() + losses)
-    _refused("not finite", lambda: EKFAC(net, rough, fisher="empirical").fit((X, Y)))
+    refused("not finite", lambda: EKFAC(net, rough, fisher="empirical").fit((X, Y)))
     fitted = EKFAC(net, Classification()).fit((X, Y))
     fitted.task = rough
-    _refused("not finite", lambda: fitted.scores((X, Y), (X, Y)))
+    refused("not finite", lambda: fitted.scores((X, Y), (X, Y)))
 
 
 def test_damping_of_singular_curvature():
-    net, flat = _net(), X.clone()
+    net, flat = small_net(), X.clone()
     flat[:, 0] = 0
     fitted = EKFAC(net, Classification(), damping=0).fit((flat, Y))
-    _refused("damping 0.*singular", lambda: fitted.scores((X, Y), (X, Y)))
+    refused("damping 0.*singular", lambda: fitted.scores((X, Y), (X, Y)))
     for wrong in ("mean0.1", "0.1", -1.0, float("nan"), None):
-        _refused(
+        refused(
             "damping=", lambda wrong=wrong: EKFAC(net, Classification(), damping=wrong).fit((X, Y))
         )
-    _refused("kind=", lambda: EKFAC(net, Classification(), kind="kronecker").fit((X, Y)))
-    _refused("fisher=", lambda: EKFAC(net, Classification(), fisher="true").fit((X, Y)))
-    _refused("parameters", lambda: dense_ggn_influence(
+    refused("kind=", lambda: EKFAC(net, Classification(), kind="kronecker").fit((X, Y)))
+    refused("fisher=", lambda: EKFAC(net, Classification(), fisher="true").fit((X, Y)))
+    refused("parameters", lambda: dense_ggn_influence(
         nn.Linear(200, 200).eval(), Classification(), (X, Y), (X, Y), damping=1.0))  # fmt: skip
-    line = EKFAC(_net(nn.Linear(4, 3)), Regression(), damping=0).fit((X, X[:, :3]))
+    line = EKFAC(small_net(nn.Linear(4, 3)), Regression(), damping=0).fit((X, X[:, :3]))
     assert np.isfinite(line.scores((X, X[:, :3]), (X, X[:, :3]))).all()  # nothing is singular
 
 
 def test_data_that_cannot_be_read_twice_or_lack_a_form():
-    net, task = _net(), Classification()
-    _refused("read more than once", lambda: EKFAC(net, task).fit(iter([(X, Y)])))
+    net, task = small_net(), Classification()
+    refused("read more than once", lambda: EKFAC(net, task).fit(iter([(X, Y)])))
     pairs = torch.utils.data.TensorDataset(X, Y)
     shuffled = torch.utils.data.DataLoader(pairs, batch_size=4, shuffle=True)
-    _refused("shuffles", lambda: EKFAC(net, task).fit(shuffled))
+    refused("shuffles", lambda: EKFAC(net, task).fit(shuffled))
     mixed = torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(pairs), 4, False)
     inside = torch.utils.data.DataLoader(pairs, batch_sampler=mixed)
-    _refused("shuffles", lambda: EKFAC(net, task).fit(inside))
-    _refused("12 inputs and 5 targets", lambda: EKFAC(net, task).fit((X, Y[:5])))
-    _refused("no examples", lambda: EKFAC(net, task).fit((X[:0], Y[:0])))
-    _refused("inputs, targets", lambda: EKFAC(net, task).fit([X]))
-    _refused("not fitted", lambda: EKFAC(net, task).scores((X, Y), (X, Y)))
-    pooled = _net(nn.Linear(4, 3), nn.AvgPool2d((2, 1)), nn.Flatten())
+    refused("shuffles", lambda: EKFAC(net, task).fit(inside))
+    refused("12 inputs and 5 targets", lambda: EKFAC(net, task).fit((X, Y[:5])))
+    refused("no examples", lambda: EKFAC(net, task).fit((X[:0], Y[:0])))
+    refused("inputs, targets", lambda: EKFAC(net, task).fit([X]))
+    refused("not fitted", lambda: EKFAC(net, task).scores((X, Y), (X, Y)))
+    pooled = small_net(nn.Linear(4, 3), nn.AvgPool2d((2, 1)), nn.Flatten())
     wide = X[:, None].repeat(1, 2, 1)
-    _refused(
+    refused(
         "mask.*'0' with 2 positions", lambda: EKFAC(pooled, task).fit((wide, Y, torch.ones(12, 5)))
     )
 
 
-def test_factors_of_another_model_setting_or_version(tmp_path):
-    net, task = _net(), Classification()
-    fitted = EKFAC(net, task).fit((X, Y), tmp_path / "f")
-    again = EKFAC(net, task).fit((X, Y), tmp_path / "f")  # read, not fitted
-    np.testing.assert_array_equal(again.scores((X, Y), (X, Y)), fitted.scores((X, Y), (X, Y)))
-    assert not hasattr(EKFAC(net, task), "factors_")
-    np.testing.assert_array_equal(
-        EKFAC(net, task).load(tmp_path / "f").scores((X, Y), (X, Y)),
-        fitted.scores((X, Y), (X, Y)),
-    )
-    other = _net()
-    _refused("another model", lambda: EKFAC(other, task).load(tmp_path / "f"))
-    _refused("another task: Classification", lambda: EKFAC(net, Regression()).load(tmp_path / "f"))
-    _refused("another seed", lambda: EKFAC(net, task, seed=1).fit((X, Y), tmp_path / "f"))
-    _refused("another data", lambda: EKFAC(net, task).fit((X + 1, Y), tmp_path / "f"))
-    with torch.no_grad():
-        net[0].weight += 1
-    _refused("weights changed", lambda: fitted.scores((X, Y), (X, Y)))
-    header = read_json(tmp_path / "f/factors.json")
-    write_json(tmp_path / "f/factors.json", {**header, "version": 99})
-    _refused("version 99", lambda: EKFAC(net, task).load(tmp_path / "f"))
-    write_json(tmp_path / "f/factors.json", header)
-    file = tmp_path / "f/layer_0000.safetensors"
-    file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(ArtifactError, match="damaged"):
-        load_factors(tmp_path / "f")
-
-
-@contextlib.contextmanager
-def _stopped(net, after=None):
-    """Let a model run that often, then stop as if killed; gives the sizes of the batches seen."""
-    seen = []
-
-    def hook(_, args):
-        if len(seen) == after:
-            raise KeyboardInterrupt
-        seen.append(len(args[0]))
-
-    handle = net.register_forward_pre_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-def _kill(net, after, call):
-    with _stopped(net, after), pytest.raises(KeyboardInterrupt):
-        call()
-
-
-def _same(one, two):
-    for name, layer in one.factors_.layers.items():
-        other = two.factors_.layers[name]
-        assert torch.equal(layer.eigenvalues, other.eigenvalues)
-        assert torch.equal(layer.q_a, other.q_a) and torch.equal(layer.q_s, other.q_s)
-
-
-PARTS = [(X[i : i + 3], Y[i : i + 3]) for i in range(0, 12, 3)]
-NEVER_TWICE = {"memory": 0, "save_every": 0.0}
-
-
-@pytest.mark.parametrize("memory", [2**28, 0], ids=["one pass", "two passes"])
-def test_an_interrupted_fit_goes_on_from_anywhere(tmp_path, memory):
-    net, options = _net(), {"memory": memory, "save_every": 0.0}
-    task = Classification()
-    with _stopped(net) as every:
-        whole = EKFAC(net, task, **options).fit(PARTS)
-    assert every.count(3) == (4 if memory else 8)  # beside the checks of the loss
-    for at in range(len(every)):
-        folder = tmp_path / str(at)
-        _kill(net, at, lambda folder=folder: EKFAC(net, task, **options).fit(PARTS, folder))
-        assert not (folder / "factors.json").exists()
-        with _stopped(net) as left:
-            _same(whole, EKFAC(net, task, **options).fit(PARTS, folder))
-        done = every[:at].count(3)  # once something is, pairs are lost and two passes are needed
-        assert left.count(3) == (8 if done or not memory else 4) - done
-        names = sorted(p.name for p in folder.iterdir())
-        assert names == ["factors.json", "layer_0000.safetensors", "layer_0001.safetensors"]
-
-
-def test_a_fit_that_is_killed_again_and_again(tmp_path):
-    # A batch at a time, through both passes: sums of the first are neither lost nor added twice.
-    net, task = _net(), Classification()
-    whole = EKFAC(net, task, **NEVER_TWICE).fit(PARTS)
-    with _stopped(net) as checks:
-        EKFAC(net, task, kind="kfac").fit([(X, Y)])
-    each = len(checks)  # the check of the loss and a batch
-    for _ in range(7):
-        _kill(net, each, lambda: EKFAC(net, task, **NEVER_TWICE).fit(PARTS, tmp_path))
-    _same(whole, EKFAC(net, task, **NEVER_TWICE).fit(PARTS, tmp_path))
-
-
-def test_a_fit_killed_between_the_passes(tmp_path, monkeypatch):
-    net, task = _net(), Classification()
-    whole = EKFAC(net, task).fit(PARTS)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(fitting, "corrected", _raise)
-        EKFAC(net, task).fit(PARTS, tmp_path)  # all pairs fit in memory
-    _same(whole, EKFAC(net, task).fit(PARTS, tmp_path))
-
-
-def _raise(*_):
-    raise KeyboardInterrupt
-
-
-def test_sums_of_another_model_or_other_data_are_not_taken_over(tmp_path):
-    task = Classification()
-    first = _net()
-    _kill(first, 5, lambda: EKFAC(first, task, save_every=0.0).fit(PARTS, tmp_path))
-    assert (tmp_path / "covariances.safetensors").exists()
-    net, other = _net(), [*PARTS[:3], (X[9:] + 1, Y[9:])]
-    for at, data in ((5, PARTS), (3, other)):
-        found = EKFAC(net, task, save_every=0.0)
-        _same(EKFAC(net, task).fit(data), found.fit(data, tmp_path / f"{at}"))
-        again = tmp_path / f"again{at}"
-        _kill(net, 5, lambda again=again: EKFAC(net, task, **NEVER_TWICE).fit(PARTS, again))
-        _same(EKFAC(net, task).fit(data), EKFAC(net, task).fit(data, again))
-    _same(EKFAC(net, task).fit(PARTS), EKFAC(net, task).fit(PARTS, tmp_path))
-    cut = tmp_path / "cut"  # the same rows, cut otherwise: batches that were done are others
-    _kill(net, 5, lambda: EKFAC(net, task, batch_size=2, **NEVER_TWICE).fit((X, Y), cut))
-    found = EKFAC(net, task, batch_size=5).fit((X, Y), cut)
-    _same(EKFAC(net, task, batch_size=5).fit((X, Y)), found)
-
-
-def test_factors_of_other_data_in_any_batch(tmp_path):
-    net, task, ones = _net(), Classification(), torch.ones(12, 4, dtype=torch.bool)
-    wide = X[:, None].repeat(1, 4, 1)
-    pooled = _net(nn.Linear(4, 3), nn.AvgPool2d((4, 1)), nn.Flatten())
-    EKFAC(net, task, batch_size=3).fit((X, Y), tmp_path / "f")
-    late, label = X.clone(), Y.clone()
-    late[11, 0] += 1
-    label[11] = 0
-    for other in ((late, Y), (X, label), (X[:11], Y[:11]), (X.repeat(2, 1), Y.repeat(2))):
-        _refused(
-            "another data.*fit again",
-            lambda other=other: EKFAC(net, task, batch_size=3).fit(other, tmp_path / "f"),
-        )
-    with _stopped(net) as seen:  # the same rows cut otherwise are the same data
-        EKFAC(net, task, batch_size=5).fit((X, Y), tmp_path / "f")
-        EKFAC(net, task).fit(PARTS, tmp_path / "f")
-    assert not seen
-    EKFAC(pooled, task).fit((wide, Y, ones), tmp_path / "m")
-    ones[11, 3] = False
-    _refused("another data", lambda: EKFAC(pooled, task).fit((wide, Y, ones), tmp_path / "m"))
-    _refused("another data", lambda: EKFAC(pooled, task).fit((wide, Y), tmp_path / "m"))
-
-
-def test_factors_of_an_earlier_version_are_refused_in_words(tmp_path):
-    net, task = _net(), Classification()
-    EKFAC(net, task).fit((X, Y), tmp_path)
-    header = read_json(tmp_path / "factors.json")
-    old = {**header["about"], "version": 1, "data": "0" * 64}  # a hash of the first batch only
-    write_json(tmp_path / "factors.json", {**header, "about": old})
-    _refused("another version: 1.*version 3", lambda: EKFAC(net, task).fit((X, Y), tmp_path))
-    _refused("another version: 1.*version 3", lambda: EKFAC(net, task).load(tmp_path))
-
-
 def test_the_model_comes_back_as_it_was():
-    net = _net(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.BatchNorm1d(5), nn.Linear(5, 3))
+    net = small_net(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.BatchNorm1d(5), nn.Linear(5, 3))
     net[0].weight.requires_grad_(False)
     net(X).sum().backward()
     state = {k: v.clone() for k, v in net.state_dict().items()}
