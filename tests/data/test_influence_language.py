@@ -226,6 +226,8 @@ torch.set_num_threads(1)
 from test_influence_language import run, processes
 with processes() as group:
     run(Path({out!r}), group=group)
+threads = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
+assert not [name for name in threads if "gloo" in name or "store" in name], threads
 """
 
 
@@ -240,7 +242,7 @@ def test_two_processes_give_the_numbers_of_one(alone, tmp_path):
         subprocess.Popen([sys.executable, "-c", code], env={**env, "RANK": str(rank)})
         for rank in range(2)
     ]
-    assert [p.wait(timeout=300) for p in started] == [0, 0]
+    assert [p.wait(timeout=300) for p in started] == [0, 0]  # and no thread of the group is left
     both = read_scores([tmp_path / "scores"])
     scale = np.abs(alone["tokens"]).max()
     np.testing.assert_allclose(both["tokens"], alone["tokens"], atol=1e-5 * scale)

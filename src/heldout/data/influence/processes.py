@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,6 +86,10 @@ def processes() -> Iterator[Group]:
     device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
     own = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", 1)) > 1
     if own:
+        # Its functions hold the group that there is when they are defined, as a default argument.
+        # Imported later (transformers does), they would keep it and its threads past its end, and
+        # such a thread may crash a process that exits.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if cuda else "gloo")
     try:
         if dist.is_initialized():
