@@ -168,6 +168,29 @@ def test_within_a_class_other_label_shares_are_no_island_and_a_shift_is():
     assert islands_within_class(x, source, source) is None
 
 
+def test_rows_that_have_no_distances_are_refused():
+    rng = np.random.default_rng(11)
+    x, y, part = rng.normal(size=(20, 2)), np.arange(20) % 2, np.repeat([0, 1], 10)
+    named = island_scores(x, np.array(["a", "b"])[part], draws=5)
+    assert named.score == island_scores(x, part, draws=5).score
+    broken = np.where(np.arange(20)[:, None] == 3, np.nan, x)
+    for features, said in ((broken, "2 non-finite"), (x[:, 0], "d.*x\\[:, None"), (x[:9], "20, d")):
+        with pytest.raises(InputError, match=f"(?s){said}"):
+            island_scores(features, part)
+        with pytest.raises(InputError, match=f"(?s){said}"):
+            islands_within_class(features, y, part)
+    for parts, said in (
+        (part * 0, "two parts"),
+        (np.arange(20) // 19, "two rows"),
+        (x[:, 0], "bin"),
+    ):
+        with pytest.raises(InputError, match=said):
+            island_scores(x, parts)
+    for labels, sources in ((y, part - 1), (y, part / 2), (y[:9], part), (y, ["a"] * 20)):
+        with pytest.raises(InputError, match="counted from 0"):
+            islands_within_class(x, labels, sources)
+
+
 VIEW, TASK, PART = islands(np.random.default_rng(10), n=200)
 
 

@@ -104,7 +104,7 @@ def test_refusals():
         random_subsets(10, 3, 0, share=1.0)
     with pytest.raises(InputError, match="ten rows"):
         loo(scores, None, np.arange(3), [0])
-    with pytest.raises(InputError, match="one outcome"):
+    with pytest.raises(InputError, match="one finite outcome"):
         lds(scores, lambda s, seed: np.zeros((len(s), 3)), random_subsets(20, 12, 0), [0])
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from heldout.core.errors import InputError
 from heldout.data.influence import (
     EKFAC,
+    CausalLanguageModel,
     Classification,
     Regression,
     dense_ggn_influence,
@@ -83,6 +84,36 @@ def test_inputs_that_the_model_cannot_take():
     words = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 3)).eval()
     refused("int64 .3,.*out of range", lambda: EKFAC(words, task).fit((torch.arange(3) + 1, Y[:3])))
     refused("inputs.*unexpected keyword", lambda: EKFAC(net, task).fit(({"x": X}, Y)))
+
+
+class _Sum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.read = nn.Linear(4, 3)
+
+    def forward(self, one, two):
+        return self.read(one + two)
+
+
+def test_a_model_of_two_inputs():
+    net, task = _Sum().eval(), Classification()
+    whole, cut = ((X, X), Y), [((x, x), y) for x, y in zip(X.split(5), Y.split(5), strict=True)]
+    found = EKFAC(net, task, batch_size=5).fit(whole).scores(whole, whole)
+    wanted = EKFAC(net, task).fit(cut).scores(tuple(cut), cut)  # a tuple of three is three batches
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    refused("12 inputs and 5 beside", lambda: EKFAC(net, task).fit(((X, X[:5]), Y)))
+    refused("12 inputs and 5 beside", lambda: EKFAC(net, task).fit(({"a": X, "b": X[:5]}, Y)))
+
+
+def test_targets_that_are_no_tokens():
+    task = CausalLanguageModel()
+    net = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 6)).eval()
+    ids = torch.arange(12).reshape(3, 4) % 6
+    for y in (ids.int(), ids.float(), ids[:, 1:], ids[:, 0]):
+        refused("targets of type.*int64 token ids", lambda y=y: EKFAC(net, task).fit((ids, y)))
+    for y in (ids + 1, ids - 1):
+        refused("token ids from.*-100", lambda y=y: EKFAC(net, task).fit((ids, y)))
+    refused(".n, T, V.*Classification", lambda: EKFAC(small_net(), task).fit((X, Y)))
 
 
 @pytest.mark.slow

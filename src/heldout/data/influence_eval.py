@@ -102,7 +102,7 @@ def loo(
     beside that of another initialization.
 
     Raises:
-        InputError: fewer than ten rows, or no seed.
+        InputError: fewer than ten rows, rows that were not scored, or no seed.
 
     Cost: (rows + 1) times seeds trainings.
 
@@ -111,9 +111,12 @@ def loo(
     1.0
     """
     rows = np.asarray(rows)
-    if len(rows) < 10 or not len(seeds):
+    n = scores.shape[1]
+    if len(rows) < 10 or not len(seeds) or not 0 <= rows.min() <= rows.max() < n:
         raise InputError(
-            f"{len(rows)} rows, {len(seeds)} seeds", "ten rows and a seed", "more rows"
+            f"{len(rows)} rows of {n} scored, {len(seeds)} seeds",
+            "ten rows among those scored, and a seed",
+            "np.arange(n) for all",
         )
     subsets = np.ones((len(rows) + 1, scores.shape[1]), dtype=bool)
     subsets[np.arange(len(rows)), rows] = False
@@ -124,13 +127,18 @@ def loo(
 def agreement(predicted: Float[np.ndarray, "m q"], outcomes: Float[np.ndarray, "m q"]) -> Agreement:
     """Spearman correlation of each query's column, and their mean.
 
+    Raises:
+        InputError: shapes that do not fit, fewer than three rows, or values that are not finite.
+
     >>> agreement(np.arange(4.0)[:, None], np.array([[1.0], [2.0], [4.0], [3.0]])).per_query
     array([0.8])
     """
-    if predicted.shape != outcomes.shape:
+    finite = np.isfinite(predicted).all() and np.isfinite(outcomes).all()
+    if predicted.shape != outcomes.shape or len(outcomes) < 3 or not finite:
         raise InputError(
-            f"predictions {predicted.shape} and outcomes {outcomes.shape}",
-            "one outcome for every prediction",
+            f"predictions {predicted.shape} and outcomes {outcomes.shape}, "
+            f"{'finite' if finite else 'some not finite'}",
+            "one finite outcome for every prediction, three or more of each",
             "let retrain return (subsets, queries)",
         )
     a, b = (rankdata(v, axis=0) - (len(v) + 1) / 2 for v in (predicted, outcomes))

@@ -48,7 +48,7 @@ def tail_exponent(
         draws: bootstrap draws.
 
     Raises:
-        InputError: fewer than `least` positive values, or values that are all equal.
+        InputError: fewer than `least` positive values, values that are all equal, or NaN.
 
     Cost: 200 candidates for xmin, n log n each, for every draw.
 
@@ -57,7 +57,7 @@ def tail_exponent(
     >>> abs(found.alpha.value - 2.5) < 0.2
     True
     """
-    x = np.asarray(values, dtype=float)
+    x = _finite(values)
     x = np.sort(x[x > 0])
     if len(x) < least or x[-1] <= x[0]:
         raise InputError(
@@ -81,12 +81,12 @@ def top_share(
     where influence is equal, 1 where a few have it all.
 
     Raises:
-        InputError: no positive value, or a share outside (0, 1].
+        InputError: no positive value, a share outside (0, 1], or NaN.
 
     >>> top_share(np.array([3.0] + [0.1] * 10), np.random.default_rng(0), 0.05).value
     0.75
     """
-    x = np.asarray(values, dtype=float)
+    x = _finite(values)
     if not 0 < share <= 1 or not (x > 0).any():
         raise InputError(f"share {share}, {int((x > 0).sum())} positive", "both positive", "0.01")
     k = int(np.ceil(share * len(x)))
@@ -135,7 +135,8 @@ def order_effect(
         draws: sign flips: under the null a fact's two kinds could be exchanged.
 
     Raises:
-        InputError: fewer than two facts, or a fact without both kinds.
+        InputError: fewer than two facts, a fact without both kinds, columns that there are not,
+            or NaN.
 
     >>> s = np.array([[9.0, 1.0, 3.0, 0.0], [2.0, 1.0, 9.0, 0.0]])
     >>> found = order_effect(s, [[0], [2]], [[1], [3]], np.random.default_rng(0), 100)
@@ -148,7 +149,12 @@ def order_effect(
         raise InputError(
             f"{facts} facts with {sizes} sequences", "two or more with both kinds", "add facts"
         )
-    ranks = np.argsort(np.argsort(-np.asarray(scores, dtype=float), axis=1), axis=1) + 1
+    last = max(max(part) for part in (*same, *flipped))
+    if scores.ndim != 2 or last >= scores.shape[1]:
+        raise InputError(
+            f"column {last} of scores {scores.shape}", "columns of the scores", "count from 0"
+        )
+    ranks = np.argsort(np.argsort(-_finite(scores), axis=1), axis=1) + 1
     ours = [ranks[f, list(same[f])] for f in range(facts)]
     theirs = [ranks[f, list(flipped[f])] for f in range(facts)]
     others = [ranks[(f + k) % facts, list(same[f])] for f in range(facts) for k in range(1, facts)]
@@ -166,6 +172,13 @@ def order_effect(
         float((1 + (null >= gaps.mean() - 1e-12).sum()) / (1 + draws)),
         int(scores.shape[1]),
     )
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    x = np.asarray(values, dtype=float)
+    if bad := int((~np.isfinite(x)).sum()):
+        raise InputError(f"{bad} of {x.size} scores not finite", "finite scores", "score again")
+    return x
 
 
 def _fitted(x: np.ndarray, least: int) -> tuple[float, float, int, float]:

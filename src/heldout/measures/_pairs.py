@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from heldout.core.errors import InputError
 
@@ -39,14 +40,8 @@ def pairs_of(measure: np.ndarray, gap: np.ndarray, axes: Mapping[str, np.ndarray
     >>> pairs_of(np.arange(2.0), np.arange(2.0), {"a": np.arange(2)}).mean.tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
-    measure, gap = np.asarray(measure, float), np.asarray(gap, float)
+    measure, gap = of_runs(measure, gap)
     levels, configurations, owner = configurations_of(len(measure), axes)
-    if gap.shape != measure.shape or not np.isfinite(np.concatenate([measure, gap])).all():
-        raise InputError(
-            f"measures {measure.shape} and gaps {gap.shape}, finite or not",
-            "one finite number of each for every run",
-            "drop the runs that did not converge, from both",
-        )
     up = np.subtract.outer(gap, gap)
     signs = np.sign(np.subtract.outer(measure, measure)) * np.sign(up)
     counts, total = by_configuration(owner, np.ones_like(signs)), by_configuration(owner, signs)
@@ -59,6 +54,27 @@ def pairs_of(measure: np.ndarray, gap: np.ndarray, axes: Mapping[str, np.ndarray
     return Pairs(
         signs, up > 0, owner, configurations, levels, counts, total / counts, single
     )  # fmt: skip
+
+
+def of_runs(measure: ArrayLike, gap: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return a measure and a gap of every run as float64.
+
+    Raises:
+        InputError: arrays of different length, or values that are not finite.
+
+    >>> of_runs([1, 2], [0.1, 0.2])[0]
+    array([1., 2.])
+    """
+    one, other = np.asarray(measure, float), np.asarray(gap, float)
+    if one.ndim != 1 or one.shape != other.shape or not (
+        np.isfinite(one).all() and np.isfinite(other).all()
+    ):  # fmt: skip
+        raise InputError(
+            f"measures {one.shape} and gaps {other.shape}, finite or not",
+            "one finite number of each for every run",
+            "drop the runs that did not converge, from both",
+        )
+    return one, other
 
 
 def configurations_of(

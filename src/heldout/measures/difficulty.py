@@ -168,8 +168,10 @@ def estimate(
     >>> found.log10_range.low < found.log10_bits, found.m.value < 10
     (True, True)
     """
-    if not 0 < eps < 1:
-        raise InputError(f"eps={eps}", "an error between 0 and 1", "eps=0.01")
+    if not 0 < eps < 1 or draws < 1:
+        raise InputError(
+            f"eps={eps}, {draws} draws", "an error between 0 and 1, a draw or more", "eps=0.01"
+        )
     x = finite_points(x)
     pairs = closest_pairs(x, y, total, most, seed)
     ratios = neighbour_log_ratios(x, k, seed)

@@ -93,6 +93,12 @@ def bits(
         return _exact(losses, target)
     if family == "gp_exact":
         raise InputError("losses and family='gp_exact'", "a law", "GPBase(kernel).law(...)")
+    if family not in ("ncx2", "empirical") or (points is not None and points < 1) or bootstrap < 0:
+        raise InputError(
+            f"family={family!r}, points={points}, bootstrap={bootstrap}",
+            "'ncx2' or 'empirical' for losses, a test point or more, no resamples or more",
+            "points=len(x_test)",
+        )
     losses = _checked(losses)
     away = (target - losses.mean()) / losses.std(ddof=1)
     note = _MEDIAN if target >= np.median(losses) else ""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from heldout.core.arrays import as_numpy
 from heldout.core.errors import InputError
 from heldout.core.seeds import derived_seed, stream
 
@@ -95,7 +96,8 @@ def loss_stability(
         level: confidence behind beta.
 
     Raises:
-        InputError: k not between 1 and n - 1, no repeats, or labels of another length.
+        InputError: k not between 1 and n - 1, no repeats, labels of another length, a `fit` that
+            returns nothing to call, or predictions that are no label for each input.
 
     Cost: two trainings per repeat.
 
@@ -109,9 +111,11 @@ def loss_stability(
     """
     y, y_test = np.asarray(y), np.asarray(y_test)
     n = len(y)
-    if not 1 <= k < n or repeats < 1 or len(x) != n or len(x_test) != len(y_test):
+    shapes = (len(x),), (len(x_test),)
+    if not 1 <= k < n or repeats < 1 or (y.shape, y_test.shape) != shapes:
         raise InputError(
-            f"k={k}, {repeats} repeats, {len(x)} inputs and {n} labels",
+            f"k={k}, {repeats} repeats, {len(x)} and {len(x_test)} inputs and labels of shapes "
+            f"{y.shape} and {y_test.shape}",
             "k from 1 to n - 1, one repeat or more, one label per input",
             "leave a tenth of the training examples out",
         )
@@ -120,10 +124,10 @@ def loss_stability(
         out = stream(seed, "stability", repeat).permutation(n)[:k]
         kept = np.setdiff1d(np.arange(n), out)
         drawn = derived_seed(seed, "fit", repeat)
-        full.append(fit(x, y, drawn)(x_test) != y_test)
+        full.append(_wrong(fit(x, y, drawn), x_test, y_test))
         predict = fit(x[kept], y[kept], drawn)
-        less.append(predict(x_test) != y_test)
-        left.append(predict(x[out]) != y[out])
+        less.append(_wrong(predict, x_test, y_test))
+        left.append(_wrong(predict, x[out], y[out]))
     return stability_of(np.array(full), np.array(less), np.array(left), level)
 
 
@@ -139,11 +143,24 @@ def stability_of(
         left: of the learner with n - k on the k left out.
         level: confidence behind beta.
 
+    Raises:
+        InputError: other shapes, losses that are not finite, or a level outside 0 to 1.
+
     >>> none = np.zeros((3, 4))
     >>> stability_of(none, none, none[:, :2]).alpha
     0.0
     """
-    difference = np.asarray(less, float) - np.asarray(full, float)
+    one, other, out = (np.asarray(v, float) for v in (full, less, left))
+    finite = all(np.isfinite(v).all() and v.size for v in (one, other, out))
+    if one.ndim != 2 or other.shape != one.shape or out.shape[:1] != one.shape[:1] or not finite:
+        raise InputError(
+            f"losses of shapes {one.shape}, {other.shape} and {out.shape}, finite or not",
+            "(repeats, test examples) twice, and (repeats, examples left out)",
+            "loss_stability(fit, x, y, x_test, y_test, k) measures them",
+        )
+    if not 0 < level < 1:
+        raise InputError(f"level={level}", "0 < level < 1", "level=0.95")
+    difference = other - one
     changes = difference.mean(axis=1)
     t = difference.shape[1]
     # One example's worth is added to the variance, so that no disagreement is not certainty.
@@ -153,3 +170,22 @@ def stability_of(
         float(1 - (1 - level) ** (1 / len(changes))), level, int(np.shape(left)[1]),
         changes, errors, float(np.mean(left)), float(np.mean(full)),
     )  # fmt: skip
+
+
+def _wrong(predict: Any, x: Any, y: np.ndarray) -> np.ndarray:
+    if not callable(predict):
+        raise InputError(
+            f"a fit that returns {type(predict).__name__}",
+            "a function of inputs that returns their labels",
+            "return model.predict, not the model",
+        )
+    found = as_numpy(predict(x))
+    text = {v.dtype.kind in "US" for v in (found, y) if v.dtype.kind != "O"}
+    missing = found.dtype.kind == "f" and np.isnan(found).any()
+    if found.shape != y.shape or missing or len(text) > 1:
+        raise InputError(
+            f"predictions {found.dtype} {found.shape} for labels {y.dtype} {y.shape}",
+            "one label for each input, of the same kind",
+            "probabilities.argmax(1); predictions[:, 0] for a column",
+        )
+    return np.asarray(found != y)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
-from heldout.measures._pairs import Pairs, pairs_of
+from heldout.measures._pairs import Pairs, of_runs, pairs_of
 from heldout.measures.robust_ranking import environment_errors
 
 Axes = Mapping[str, np.ndarray]
@@ -42,9 +42,13 @@ def kendall_tau(measure: Float[np.ndarray, " n"], gap: Float[np.ndarray, " n"]) 
 
     Jiang et al. 2020, eq. 1. In [-1, 1]; 1: the measure ranks as the gap does. NaN below two runs.
 
+    Raises:
+        InputError: arrays of different length, or values that are not finite.
+
     >>> kendall_tau(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2])).__round__(3)
     0.333
     """
+    measure, gap = of_runs(measure, gap)
     signs = np.sign(np.subtract.outer(measure, measure)) * np.sign(np.subtract.outer(gap, gap))
     n = len(signs)
     return float(signs.sum() / (n * (n - 1))) if n > 1 else float("nan")
@@ -82,10 +86,15 @@ def conditional_information(
     gap that some two hyperparameters do not say already; 1: it says all. Pairs in which either
     is tied are left out, and each value of U_S weighs the same, as in the paper.
 
+    Raises:
+        InputError: arrays of different length, values that are not finite, or `given` below 0.
+
     >>> axes = {"width": np.arange(6)}
     >>> conditional_information(np.arange(6.0), np.arange(6.0), axes, given=0)
     1.0
     """
+    if given < 0:
+        raise InputError(f"given={given}", "0 axes or more", "given=2, as in the paper")
     pairs = pairs_of(measure, gap, axes)
     a, b = np.nonzero(pairs.signs != 0)
     ahead = pairs.ahead[a, b]
@@ -141,7 +150,7 @@ def rank(
 
     Raises:
         InputError: arrays of different length, values that are not finite, fewer than three
-            configurations, or a hyperparameter that never varies.
+            configurations, a hyperparameter that never varies, or a level outside 0 to 1.
 
     Cost: n^2 per draw, for n configurations; information is resampled at most 50 times.
 
@@ -159,6 +168,8 @@ def rank(
         raise InputError(
             f"hyperparameters that never vary: {still}", "two values or more", "leave them out"
         )
+    if not 0 < level < 1 or draws < 0:
+        raise InputError(f"level={level}, {draws} draws", "0 < level < 1", "level=0.95, draws=500")
     errors = environment_errors(measure, gap, axes, test_size, fewest_pairs=fewest_pairs)
     count = len(pairs.configurations)
     rng = stream(seed, "ranking")

@@ -55,7 +55,7 @@ def closest_pairs(
 
     Raises:
         InputError: NaN or infinite values, lengths that differ, fewer than two classes, equal
-            inputs with different labels, or fewer than 80 pairs.
+            inputs with different labels, fewer than 80 pairs, or a total below len(x).
 
     Cost: min(n, most)^2 d.
 
@@ -70,6 +70,12 @@ def closest_pairs(
             "resolution is a distance between classes",
         )
     total = len(x) if total is None else total
+    if total < len(x) or most < 2:
+        raise InputError(
+            f"total={total}, most={most} for {len(x)} inputs",
+            "a data set of which x is a sample, and two examples or more to compare",
+            "total=None when x is all there is",
+        )
     rows = np.arange(len(x))
     if len(x) > most:
         rows = np.sort(stream(seed, "resolution rows").choice(len(x), most, replace=False))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from heldout.core.errors import InputError
-from heldout.measures._pairs import by_configuration, configurations_of
+from heldout.measures._pairs import by_configuration, configurations_of, of_runs
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,18 @@ def hoeffding_weight(
     Each gap is off by more than d / 2 with probability at most 2 exp(-2 n (d/2)^2) (Dziugaite et
     al. 2020, section 5).
 
+    Raises:
+        InputError: a test size below 1.
+
     >>> hoeffding_weight(np.array([0.0, 0.1]), 10_000).round(3).tolist()
     [0.0, 1.0]
     """
+    if not test_size >= 1:
+        raise InputError(
+            f"test size {test_size}",
+            "at least one test example",
+            "pass the number of examples that the gaps were measured on",
+        )
     bound = 2 * np.exp(-2 * test_size * (np.asarray(difference) / 2) ** 2)
     return np.maximum(0.0, 1 - bound) ** 2
 
@@ -71,20 +80,15 @@ def environment_errors(
         fewest_pairs: 12 in the authors' code; r repeats of both configurations give r^2 at most.
 
     Raises:
-        InputError: arrays of different length, or a test size below 1.
+        InputError: arrays of different length, values that are not finite, or a test size
+            below 1.
 
     >>> axes = {"width": np.repeat([1, 2], 4)}
     >>> gap = np.repeat([0.1, 0.4], 4)
     >>> environment_errors(-gap, gap, axes, 10_000).worst()  # the wrong way round
     1.0
     """
-    measure, gap = np.asarray(measure, float), np.asarray(gap, float)
-    if measure.shape != gap.shape or test_size < 1:
-        raise InputError(
-            f"measures {measure.shape}, gaps {gap.shape}, test size {test_size}",
-            "one measure and one gap for every run, and at least one test example",
-            "pass the number of examples that the gaps were measured on",
-        )
+    measure, gap = of_runs(measure, gap)
     _, configurations, owner = configurations_of(len(measure), axes)
     change, up = np.subtract.outer(measure, measure), np.subtract.outer(gap, gap)
     wrong = 0.5 * (1 - np.sign(change) * np.sign(up))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy import stats
@@ -63,7 +63,8 @@ def normalized_information(
     Cost: O(n) per shuffle.
 
     Raises:
-        InputError: lengths differ, fewer than 2 rows, a constant factor, continuous values.
+        InputError: lengths differ, fewer than 2 rows, a constant factor, continuous values, a
+            correction that there is not, or a level outside 0 to 1.
 
     Jang et al. 2025, arXiv:2508.06426 (shortcut potential); Miller 1955; Vinh et al. 2010.
 
@@ -82,6 +83,12 @@ def normalized_information(
             f"a factor with one value ({'u' if shape[0] == 1 else 'v'})",
             "two values or more of each: a constant depends on nothing",
             "pass the whole pooled data set",
+        )
+    if correction not in get_args(Correction) or not 0 < level < 1 or shuffles < 0:
+        raise InputError(
+            f"correction={correction!r}, level={level}, {shuffles} shuffles",
+            f"one of {get_args(Correction)}, 0 < level < 1, no shuffles or more",
+            "correction='miller-madow', level=0.95",
         )
     rng = stream(seed, "normalized information")
     table = _table(a, b, shape)
@@ -121,14 +128,15 @@ def disjoint_islands_information(
         factor_entropy: H_i(v) of each part, nats.
 
     Raises:
-        InputError: fewer than two parts, or unequal numbers of entropies.
+        InputError: fewer than two parts, unequal numbers of entropies, or some below 0.
 
     Jang et al. 2025, arXiv:2508.06426.
 
     >>> round(disjoint_islands_information([0.0, 0.0], [np.log(2)] * 2), 3)
     0.667
     """
-    if len(task_entropy) != len(factor_entropy) or len(task_entropy) < 2:
+    every = np.concatenate([task_entropy, factor_entropy])
+    if len(task_entropy) != len(factor_entropy) or len(task_entropy) < 2 or not (every >= 0).all():
         raise InputError(
             f"{len(task_entropy)} and {len(factor_entropy)} entropies",
             "one of each kind per part, two parts or more",

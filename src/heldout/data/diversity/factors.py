@@ -120,3 +120,22 @@ def finite(x: np.ndarray, name: str) -> Float[np.ndarray, ...]:
             "drop or impute those rows",
         )
     return found
+
+
+def table(features: Any, rows: int) -> Float[np.ndarray, "n d"]:
+    """Return features as float64, with a row for each of the values beside them.
+
+    Raises:
+        InputError: another shape, or entries that are no finite numbers.
+
+    >>> table([[1], [2]], rows=2).shape
+    (2, 1)
+    """
+    x = finite(as_numpy(features), "features")
+    if x.ndim != 2 or len(x) != rows:
+        raise InputError(
+            f"features of shape {x.shape} beside {rows} values",
+            f"({rows}, d), a row for each",
+            "x[:, None] for one feature, x.reshape(len(x), -1) for images",
+        )
+    return x

@@ -31,7 +31,7 @@ def wasserstein_gap(a: Any, b: Any, *, directions: int = _DIRECTIONS, seed: int 
     Cost: O(directions (n + m) log(n + m)).
 
     Raises:
-        InputError: empty samples, other numbers of columns, NaN.
+        InputError: empty samples, other numbers of columns, no directions, NaN.
 
     Villani 2003, theorem 2.18; Rabin et al. 2011 (sliced).
 
@@ -39,6 +39,8 @@ def wasserstein_gap(a: Any, b: Any, *, directions: int = _DIRECTIONS, seed: int 
     3.0
     """
     x, y = columns(a, b)
+    if directions < 1:
+        raise InputError(f"{directions} directions", "one or more", "directions=50")
     if x.shape[1] > 1:
         across = stream(seed, "directions", x.shape[1]).normal(size=(x.shape[1], directions))
         across /= np.linalg.norm(across, axis=0)
@@ -74,7 +76,8 @@ def mmd_gap(a: Any, b: Any, bandwidth: float | None = None) -> float:
     Cost: O((n + m)^2 d).
 
     Raises:
-        InputError: samples of fewer than two rows, other numbers of columns, NaN.
+        InputError: samples of fewer than two rows, other numbers of columns, a bandwidth that
+            is not positive, NaN.
 
     Gretton et al. 2012, JMLR 13, eq. 3.
 
@@ -86,6 +89,8 @@ def mmd_gap(a: Any, b: Any, bandwidth: float | None = None) -> float:
     x, y = columns(a, b)
     if min(len(x), len(y)) < 2:
         raise InputError(f"{len(x)} and {len(y)} rows", "two or more in each", "pass more rows")
+    if bandwidth is not None and not bandwidth > 0:
+        raise InputError(f"bandwidth {bandwidth}", "above 0", "bandwidth=None takes the median")
     h = bandwidth or float(np.median(pdist(np.concatenate([x, y])))) or 1.0
     within = [2 * _kernel(pdist(z), h).sum() / (len(z) * (len(z) - 1)) for z in (x, y)]
     return float(np.sqrt(max(0.0, sum(within) - 2 * _kernel(cdist(x, y), h).mean())))
@@ -136,8 +141,9 @@ def columns(a: Any, b: Any) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray,
     [(2, 1), (1, 1)]
     """
     x, y = (finite(as_numpy(v), "a sample") for v in (a, b))
-    x, y = (v[:, None] if v.ndim == 1 else v.reshape(len(v), -1) for v in (x, y))
-    if not len(x) or not len(y) or x.shape[1] != y.shape[1]:
+    if x.size and y.size:
+        x, y = (v[:, None] if v.ndim == 1 else v.reshape(len(v), -1) for v in (x, y))
+    if not x.size or not y.size or x.shape[1] != y.shape[1]:
         raise InputError(
             f"samples of shapes {x.shape} and {y.shape}", "rows of one width", "same features"
         )

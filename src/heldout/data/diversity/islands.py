@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
+from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
+from heldout.data.diversity.factors import discrete, table
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Islands:
 
 def island_scores(
     features: Float[np.ndarray, "n d"],
-    parts: Int[np.ndarray, " n"],
+    parts: Int[np.ndarray, " n"] | Sequence[str],
     *,
     draws: int = 200,
     level: float = 0.95,
@@ -46,12 +49,17 @@ def island_scores(
 
     Args:
         features: (n, d); distances are Euclidean.
-        parts: part of each row, 0 .. M-1, each with at least two rows.
+        parts: part of each row, two parts or more with at least two rows each; M of them are
+            numbered from 0 in sorted order.
         draws: bootstrap resamples of rows within parts, and random deals for `chance`.
         level: coverage of the percentile intervals.
         seed: of both.
 
     Cost: n^2 distances and `2 draws` products of the distance matrix with M columns.
+
+    Raises:
+        InputError: one part, a part of one row, lengths that differ, or features that are no
+            finite numbers.
 
     Szekely and Rizzo 2013, Journal of Statistical Planning and Inference 143, section 7.
 
@@ -60,18 +68,26 @@ def island_scores(
     >>> round(found.score.value, 2), found.p < 0.05, round(float(found.distance[0, 1]), 1)
     (0.96, True, 9.0)
     """
-    distance = cdist(features, features)
-    onehot = np.eye(int(parts.max()) + 1)[parts]
+    part = discrete(parts, "parts")
+    x, rows_of = table(features, len(part)), np.bincount(part)
+    if len(rows_of) < 2 or rows_of.min() < 2:
+        raise InputError(
+            f"parts of {rows_of[:5].tolist()} rows",
+            "two parts or more, each with two rows or more: distances are within and between",
+            "parts=site, robot or source of each row; leave parts of one row out",
+        )
+    distance = cdist(x, x)
+    onehot = np.eye(len(rows_of))[part]
     rng = stream(seed, "islands")
     every = _means(distance, onehot)
-    starts = [np.flatnonzero(parts == k) for k in range(onehot.shape[1])]
+    starts = [np.flatnonzero(part == k) for k in range(onehot.shape[1])]
     resampled = []
     for _ in range(draws):
-        weight = np.zeros(len(parts))
+        weight = np.zeros(len(part))
         for rows in starts:
             weight[rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)))
         resampled.append(_means(distance, onehot * weight[:, None]))
-    dealt = [_score(_means(distance, onehot[rng.permutation(len(parts))])) for _ in range(draws)]
+    dealt = [_score(_means(distance, onehot[rng.permutation(len(part))])) for _ in range(draws)]
 
     def interval(values: list[float], value: float, n: int) -> Interval:
         tails = [(1 - level) / 2, (1 + level) / 2]
@@ -93,7 +109,7 @@ def island_scores(
         for j in range(i + 1, m)
     }
     value = _score(every)
-    score = interval([_score(r) for r in resampled], value, len(parts))
+    score = interval([_score(r) for r in resampled], value, len(part))
     p = (1 + sum(d >= value - 1e-12 for d in dealt)) / (1 + draws)
     chance = float(np.quantile(dealt, 0.95)) if draws else float("nan")
     return Islands(every, spread, pairs, score, chance, float(p))

@@ -8,8 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import cdist
 
+from heldout.core.arrays import as_numpy
+from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
+from heldout.data.diversity.factors import table
 
 _FEWEST = 3  # rows of a label at a source
 _LEAST = 10  # rows in all, counted at the smaller source of each comparison
@@ -59,6 +62,10 @@ def islands_within_class(
 
     Cost: distances within each label, and `2 draws` products of them with M columns.
 
+    Raises:
+        InputError: lengths that differ, sources that are no whole numbers from 0, or features
+            that are no finite numbers.
+
     >>> x = np.random.default_rng(0).normal(size=(200, 2))
     >>> y, source = np.arange(200) % 2, np.arange(200) // 100
     >>> islands_within_class(x + 9 * y[:, None], y, source, draws=50).score.value < 0.05
@@ -66,6 +73,16 @@ def islands_within_class(
     >>> islands_within_class(x + 9 * source[:, None], y, source, draws=50).score.value > 0.5
     True
     """
+    labels, sources = as_numpy(labels), as_numpy(sources)
+    if sources.dtype.kind not in "iu" or not len(sources) or sources.min() < 0 or (
+        labels.shape != sources.shape
+    ):  # fmt: skip
+        raise InputError(
+            f"{labels.shape} labels and sources {sources.dtype} {sources.shape}",
+            "a label and a source for each row, sources counted from 0",
+            "np.unique(sources, return_inverse=True)[1] for names",
+        )
+    features = table(features, len(sources))
     m, rng = int(sources.max()) + 1, stream(seed, "islands within class")
     blocks = []
     for label in np.unique(labels):

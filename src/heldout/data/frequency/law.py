@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from heldout.core.errors import InputError
 from heldout.core.interval import Interval
 from heldout.core.seeds import stream
 from heldout.data.frequency.inputs import Values, aligned, check_law
@@ -134,10 +135,19 @@ def binned_means(
         ln count at the edges, the mean score of the bin that each closes (NaN for an empty one),
         and how many concepts it holds. The first bin holds the smallest count only.
 
+    Raises:
+        InputError: arrays of different length.
+
     >>> edges, means, sizes = binned_means(np.array([0, 1, 9, 100.0]), np.arange(4.0), bins=3)
     >>> means.tolist(), sizes.tolist()
     ([0.5, 2.0, 3.0], [2, 1, 1])
     """
+    if np.shape(counts) != np.shape(scores) or bins < 2:
+        raise InputError(
+            f"counts {np.shape(counts)}, scores {np.shape(scores)}, {bins} bins",
+            "a score for each count, and two bins or more",
+            f"bins={BINS}",
+        )
     x = np.log(np.where(counts > 0, counts, 1.0))
     edges = np.linspace(x.min(), x.max(), bins)
     place = np.digitize(x, edges, right=True)
@@ -164,18 +174,47 @@ def corrected_accuracy(
         prior: share of each class in training; by default the mean predicted probability, which
             is the model's own prior when the test set is balanced.
 
+    Raises:
+        InputError: logits that are not finite, labels that are no class ids of theirs, or a prior
+            of another length or without a share for some class.
+
     >>> logits = np.array([[2.0, 1.5], [2.0, 0.0]])
     >>> corrected_accuracy(logits, np.array([1, 0]), np.array([0.8, 0.2])).tolist()
     [1.0, 1.0]
     """
-    z = np.asarray(logits, dtype=float)
+    z, labels = np.asarray(logits, dtype=float), np.asarray(labels)
+    _check_logits(z, labels, prior)
     if prior is None:
         shifted = np.exp(z - z.max(axis=1, keepdims=True))
         prior = (shifted / shifted.sum(axis=1, keepdims=True)).mean(axis=0)
-    right = (z - np.log(np.maximum(prior, 1e-12))).argmax(axis=1) == labels
+    right = (z - np.log(np.maximum(np.asarray(prior, dtype=float), 1e-12))).argmax(axis=1) == labels
     n = np.bincount(labels, minlength=z.shape[1])
     with np.errstate(invalid="ignore"):
         return np.bincount(labels, right, minlength=z.shape[1]) / n
+
+
+def _check_logits(z: np.ndarray, labels: np.ndarray, prior: Any) -> None:
+    if z.ndim != 2 or labels.shape != z.shape[:1] or not np.isfinite(z).all():
+        raise InputError(
+            f"logits {z.shape}, finite or not, and labels {labels.shape}",
+            "finite logits (n, c) and a label for each row",
+            "leave out examples that overflow",
+        )
+    if labels.dtype.kind not in "iu" or not len(labels) or not (
+        0 <= labels.min() <= labels.max() < z.shape[1]
+    ):  # fmt: skip
+        raise InputError(
+            f"labels {labels.dtype}, such as {labels[:3].tolist()}",
+            f"class ids from 0 to {z.shape[1] - 1}",
+            "number the classes as the logits' columns are",
+        )
+    if prior is not None and (np.shape(prior) != z.shape[1:] or not (np.asarray(prior) > 0).all()):
+        raise InputError(
+            f"a prior {np.shape(prior)} with {int((~(np.asarray(prior) > 0)).sum())} shares not "
+            "above 0",
+            f"({z.shape[1]},), a share above 0 for each class",
+            "add one to every count: a class never seen has no prior to take off",
+        )
 
 
 def _numbers(

@@ -78,9 +78,10 @@ def batches(data: Any, batch_size: int = 64, device: torch.device | None = None)
     Args:
         data: a tuple of arrays or tensors `(x, y)` or `(x, y, mask)`, cut into batches here; or
             anything that can be iterated again and again (a DataLoader that does not shuffle, a
-            list) and gives such tuples as batches. `x` may be a mapping of keyword arguments;
-            its "attention_mask" is the mask where none is given. Padding whose loss the task
-            itself counts is left out for tasks with an `ignore` value only.
+            list) and gives such tuples as batches. `x` may be a tuple of a model's several inputs,
+            or a mapping of keyword arguments; its "attention_mask" is the mask where none is
+            given. Padding whose loss the task itself counts is left out for tasks with an
+            `ignore` value only.
         batch_size: rows of a batch cut here.
         device: where the batches are put.
 
@@ -216,15 +217,24 @@ def _moved(value: Any, device: torch.device | None) -> Any:
 
 
 def _is_whole(data: Any) -> bool:
-    return isinstance(data, tuple) and len(data) in (2, 3) and not isinstance(data[0], tuple)
+    # With a tuple first it may also be two or three batches, each a pair.
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        return False
+    return not isinstance(data[0], tuple) or isinstance(data[1], Tensor | np.ndarray)
 
 
 def _cut(data: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Any, ...]]:
     whole = _moved(data, None)
     n = _rows(whole[0])
-    for part in whole[1:]:
+    first = tuple(whole[0].values()) if isinstance(whole[0], Mapping) else whole[0]
+    several = first if isinstance(first, tuple) else ()
+    for part in (*several, *whole[1:]):
         if isinstance(part, Tensor) and len(part) != n:
-            raise InputError(f"{n} inputs and {len(part)} targets", "as many", "pass both whole")
+            raise InputError(
+                f"{n} inputs and {len(part)} {'targets' if part is whole[1] else 'beside them'}",
+                "as many",
+                "pass all whole; ((x1, x2), y) for a model of two inputs",
+            )
     for i in range(0, n, batch_size):
         yield tuple(nested(part, lambda t, i=i: t[i : i + batch_size]) for part in whole)
 

@@ -139,11 +139,36 @@ def _check_class_ids(logits: Tensor, targets: Any) -> None:
             "int64 class ids, one for each example",
             "y.long(); y.argmax(1) for one-hot rows; Regression() for numbers",
         )
-    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < classes:
+    _refuse_outside(
+        "class ids", ids, classes, "leave examples without a class out, and count classes from 0"
+    )
+
+
+def _check_token_ids(logits: Tensor, targets: Any, ignore: int) -> None:
+    if logits.dim() != 3:
         raise InputError(
-            f"class ids from {int(ids.min())} to {int(ids.max())} for {classes} logits",
-            f"0 to {classes - 1}",
-            "leave examples without a class out, and count classes from 0",
+            f"logits of shape {tuple(logits.shape)}",
+            "(n, T, V), a row of them for each token",
+            "Classification() for a model with one answer per example",
+        )
+    ids = torch.as_tensor(targets)
+    if ids.dtype != torch.int64 or ids.shape != logits.shape[:2]:
+        raise InputError(
+            f"targets of type {ids.dtype} and shape {tuple(ids.shape)} "
+            f"for logits of shape {tuple(logits.shape)}",
+            "int64 token ids, one for each position of the input: they are moved by one here",
+            "input_ids.long(), with -100 on padding",
+        )
+    counted, hint = ids[ids != ignore], f"targets of {ignore} where nothing is predicted"
+    _refuse_outside("token ids", counted, logits.shape[2], hint)
+
+
+def _refuse_outside(what: str, ids: Tensor, count: int, hint: str) -> None:
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < count:
+        raise InputError(
+            f"{what} from {int(ids.min())} to {int(ids.max())} for {count} logits",
+            f"0 to {count - 1}",
+            hint,
         )
 
 
@@ -202,10 +227,15 @@ class CausalLanguageModel:
     """Target that does not count."""
 
     def per_example(self, outputs: Any, targets: Any) -> Tensor:
-        """Return - log p(completion | prompt), summed over its tokens, (n,)."""
-        logits = logits_of(outputs)[:, :-1]
+        """Return - log p(completion | prompt), summed over its tokens, (n,).
+
+        Raises:
+            InputError: targets that are no token ids of these logits.
+        """
+        logits = logits_of(outputs)
+        _check_token_ids(logits, targets, self.ignore)
         losses = F.cross_entropy(
-            logits.flatten(0, 1).float(),
+            logits[:, :-1].flatten(0, 1).float(),
             targets[:, 1:].flatten(),
             ignore_index=self.ignore,
             reduction="none",

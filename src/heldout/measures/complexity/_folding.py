@@ -79,7 +79,7 @@ def fold(model: nn.Module, x: Tensor, state: Mapping[str, Any] | None = None) ->
     >>> [layer.name for layer in fold(net, torch.zeros(2, 2)).layers]
     ['0', '3']
     """
-    net = deepcopy(_plain(model)).eval().requires_grad_(False)
+    net = deepcopy(plain(model)).eval().requires_grad_(False)
     if state is not None:
         _load(net, state)
     _refuse(net)
@@ -101,7 +101,12 @@ def fold(model: nn.Module, x: Tensor, state: Mapping[str, Any] | None = None) ->
     return Folded(net, tuple(_layer(c) for c in layers))
 
 
-def _plain(given: nn.Module) -> nn.Module:
+def plain(given: nn.Module) -> nn.Module:
+    """Return the module inside a compiled or data-parallel one.
+
+    >>> type(plain(nn.DataParallel(nn.Linear(1, 1)))).__name__
+    'Linear'
+    """
     model: Any = given
     while True:
         if hasattr(model, "_orig_mod"):  # torch.compile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,7 @@ from heldout.core.borrow import borrowed
 from heldout.core.errors import InputError
 from heldout.core.outputs import logits_of
 from heldout.core.seeds import torch_stream
+from heldout.measures.complexity._examples import refuse_inputs, refuse_labels
 
 MAGNITUDE_EPS = 1e-3
 """Noise that weights near zero get where noise is scaled by the weight."""
@@ -46,7 +48,8 @@ def noise_scale(
         start: where the search begins.
 
     Raises:
-        InputError: no noise up to 1e4 lowers accuracy so far, or the least noise already does.
+        InputError: no noise up to 1e4 lowers accuracy so far, or the least noise already does;
+            inputs or labels that are not the model's, or not finite; settings out of range.
 
     Cost: about 10 x `draws` forward passes.
 
@@ -56,6 +59,7 @@ def noise_scale(
     >>> 0.5 < noise_scale(net, x, torch.zeros(8).long(), draws=200) < 2
     True
     """
+    _refuse(model, x, y, drop, draws, tolerance, start)
     weights = {n: p.detach() for n, p in model.named_parameters()}
 
     def loss(scale: float) -> float:
@@ -98,7 +102,8 @@ def worst_step(
         start: where the search begins.
 
     Raises:
-        InputError: no change up to 1e4 lowers accuracy so far, or the least one already does.
+        InputError: no change up to 1e4 lowers accuracy so far, or the least one already does;
+            inputs or labels that are not the model's, or not finite; settings out of range.
 
     Cost: about 10 x `steps` training passes.
 
@@ -108,6 +113,7 @@ def worst_step(
     >>> round(worst_step(net, x, torch.zeros(8).long()), 1)  # both weights meet at zero
     1.0
     """
+    _refuse(model, x, y, drop, steps, tolerance, start)
     weights = {n: p.detach() for n, p in model.named_parameters()}
 
     def worst(scale: float) -> float:
@@ -126,6 +132,19 @@ def worst_step(
 
     with borrowed(model), torch.no_grad():
         return _largest(worst, _accuracy(model, weights, x, y) - drop, start, tolerance)
+
+
+def _refuse(
+    model: Any, x: Any, y: Any, drop: float, count: int, tolerance: float, start: float
+) -> None:
+    logits = refuse_inputs(model, x)
+    refuse_labels(y, len(x), logits.shape[1])
+    if not (0 < drop < 1 and count >= 1 and tolerance > 0 and start > 0):
+        raise InputError(
+            f"drop={drop}, {count} draws or steps, tolerance={tolerance}, start={start}",
+            "0 < drop < 1, at least one draw or step, tolerance and start above 0",
+            "Options() as they are",
+        )
 
 
 def _accuracy(model: nn.Module, weights: dict[str, Tensor], x: Tensor, y: Tensor) -> float:

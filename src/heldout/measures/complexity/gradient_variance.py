@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from heldout.core.borrow import borrowed
 from heldout.core.outputs import logits_of
 from heldout.core.pergrad import squared_norms
+from heldout.measures.complexity._examples import refuse_inputs, refuse_labels
 
 
 def gradient_variance(model: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor, " n"]) -> float:
@@ -22,10 +23,15 @@ def gradient_variance(model: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor
 
     Cost: about three training passes; a copy of the weights, never n gradients.
 
+    Raises:
+        InputError: inputs or labels that are not the model's, or not finite.
+
     >>> net = nn.Linear(2, 2)
     >>> gradient_variance(net, torch.ones(3, 2), torch.zeros(3).long()) < 1e-6  # all alike
     True
     """
+    logits = refuse_inputs(model, x)
+    refuse_labels(y, len(x), logits.shape[1])
     squares = squared_norms(model, x, y)
     each = torch.stack([s.double() for s in squares.values()]).sum(0)
     with borrowed(model), torch.enable_grad():

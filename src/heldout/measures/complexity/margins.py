@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from heldout.core.errors import InputError
+from heldout.measures.complexity._examples import refuse_labels
 
 LEAST_ACCURACY = 0.9
 """Training accuracy below which the tenth percentile of the margins is a mistake's."""
@@ -15,9 +16,13 @@ LEAST_ACCURACY = 0.9
 def margins(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Logit of the label minus the largest other one; negative for a mistake.
 
+    Raises:
+        InputError: labels that are no class ids of these logits.
+
     >>> margins(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([1])).tolist()
     [1.0]
     """
+    refuse_labels(labels, len(logits), logits.shape[1])
     own = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return own - others.amax(1)
@@ -34,7 +39,8 @@ def percentile_margin(
     value, by which a worse mistake counts as a larger margin.
 
     Raises:
-        InputError: training accuracy is below 0.9, or the margin is not positive.
+        InputError: training accuracy is below 0.9, the margin is not positive, or labels that are
+            no class ids of these logits.
 
     >>> percentile_margin(torch.tensor([[2.0, 0.0]] * 9 + [[5.0, 0.0]]), torch.zeros(10).long())
     2.0

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heldout.core.errors import InputError
-from heldout.measures.complexity._folding import Folded, fold
+from heldout.measures.complexity._examples import refuse_inputs
+from heldout.measures.complexity._folding import Folded, fold, plain
 
 # Nodes of the graph of a network that is linear between kinks and has a single path of layers.
 _ALLOWED = (
@@ -44,6 +45,7 @@ def path_norm(model: nn.Module, x: Float[Tensor, "n ..."]) -> float:
     >>> path_norm(net.requires_grad_(False), torch.zeros(1, 2)) > 0
     True
     """
+    refuse_inputs(plain(model), x)
     return folded_path_norm(fold(model, x), x)
 
 
