@@ -63,8 +63,19 @@ def test_models_that_hold_no_weights_or_broken_ones():
     for measure in ON_EXAMPLES:
         with pytest.raises(InputError, match=re.compile("outputs are not finite.*NaN", re.S)):
             measure(broken, X, Y)
+        with pytest.raises(InputError, match="weights without values.*0.weight"):
+            measure(net().to("meta"), X, Y)
         with pytest.raises(InputError, match="str with inputs"):
             measure("model", X, Y)
+    far = X.clone()
+    far[9] *= 3e38  # finite, and its logits are not
+    big = net()
+    with torch.no_grad():
+        big[2].weight.fill_(1e3)
+        big[0].weight.fill_(1e3)
+    for loss in (None, 0.1):
+        with pytest.raises(InputError, match="training cross-entropy (nan|inf)"):
+            complexity_measures(big, net().state_dict(), far, Y, stopping_loss=loss)
     with pytest.raises(InputError, match="example 3"):
         path_norm(net(), NAN)
     with pytest.raises(InputError, match="labels from 1 to 2"):

@@ -16,8 +16,8 @@ def refuse_inputs(model: Any, x: Any) -> Tensor:
     """Return the logits of the first rows.
 
     Raises:
-        InputError: no module, or inputs that it does not take, that are not finite, or that it
-            makes something of that is not.
+        InputError: no module, or one without values; inputs that it does not take, that are not
+            finite, or that it makes something of that is not.
 
     >>> refuse_inputs(nn.Linear(2, 3), torch.zeros(5, 2)).shape
     torch.Size([2, 3])
@@ -28,6 +28,8 @@ def refuse_inputs(model: Any, x: Any) -> Tensor:
             "a torch.nn.Module and a tensor of all training inputs",
             "torch.as_tensor(x); for models of other libraries there are no weights to measure",
         )
+    if unused := [name for name, p in model.named_parameters() if p.is_meta]:
+        raise InputError(f"weights without values: {unused[:3]}", "a trained model", "load them")
     if bad := int((~torch.isfinite(x)).sum()):
         at = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0]) if x.ndim > 1 else 0
         raise InputError(

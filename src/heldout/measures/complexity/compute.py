@@ -181,7 +181,7 @@ def _refuse(model: Any, x: Any, y: Any, state: Any, without: Collection[str]) ->
 
 def _require_converged(logits: Tensor, y: Tensor, stopping_loss: float | None) -> None:
     loss = float(nn.functional.cross_entropy(logits.double(), y))
-    if stopping_loss is not None and loss > stopping_loss:
+    if not math.isfinite(loss) or (stopping_loss is not None and loss > stopping_loss):
         raise InputError(
             f"a model of training cross-entropy {loss:.3g}",
             f"at most {stopping_loss}: measures of models that stopped elsewhere do not compare",
